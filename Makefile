@@ -1,0 +1,58 @@
+# Two commands on a fresh machine: make bench, make test. Each sets up what is missing and nothing that is there.
+SCENARIO ?= all
+SPLIT ?= all
+SUITE ?=
+ROUTERS ?= all
+# Installed first and by exact version: an open range would fetch a build for another accelerator than this machine has.
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+
+.PHONY: bench setup test check perf paper clean leaderboard tests tasks routers
+.DEFAULT_GOAL := bench
+
+bench: $(VENV)/.run
+	@$(PY) -m bench.run --routers $(ROUTERS) --scenario $(SCENARIO) --split $(SPLIT) $(if $(SUITE),--suite $(SUITE))
+
+# The paper's own experiment: every scenario, both domains, the full pool and the reduced one.
+paper: $(VENV)/.run
+	@$(PY) -m bench.run --suite qwen2.5-sim --scenario all --split all --out results/paper/five-models
+	@$(PY) -m bench.run --suite qwen2.5-sim --scenario all --split id --no-refit \
+	  --models qwen2.5-1.5b,qwen2.5-3b,qwen2.5-14b --out results/paper/three-models
+
+test: $(VENV)/.dev
+	@$(PY) -m pytest
+
+check: $(VENV)/.dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+perf: $(VENV)/.dev
+	@$(PY) -m pytest tests/perf --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds
+
+setup: $(VENV)/.dev
+
+$(VENV)/.python:
+	@echo "making $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; try make PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python pyproject.toml
+	@echo "installing the packages of a run (a minute or two, once)"
+	@$(PIP) install "$(TORCH)"
+	@$(PIP) install --editable ".[embed]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing the packages of tests and checks (once)"
+	@$(PIP) install --editable ".[embed,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

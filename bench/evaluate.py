@@ -1,0 +1,226 @@
+"""Fit and route every router on a suite, and join its decisions with the outcomes."""
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from bench.config import RunConfig
+from bench.replay import Ledger, ReplayEnv, price, query_view, recorded_for, settle, training_view
+from routers.base import Accounting, AlphaMode, Answerer, BoolArray, FloatArray, IntArray, QueryView, Router
+from routers.registry import RouterSpec
+from tasks.errors import InputError, examples
+from tasks.scenarios import SCENARIOS, Scenario
+from tasks.suite import Rows, Suite
+from tasks.types import Domain
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Routed:
+    """One router on the n test queries of one split, in one scenario, with one seed.
+
+    `chosen` (n,) indices into the pool; `delivered` (n,) True where the agent's own reply is the answer; `shares`
+    (n, K) the exact probabilities of a router that draws, else None. Seconds are wall-clock.
+    """
+
+    spec: RouterSpec
+    router: Router
+    scenario: Scenario
+    prompt: str
+    split: Domain
+    seed: int
+    rows: Rows
+    chosen: IntArray
+    delivered: BoolArray
+    ledger: Ledger
+    shares: FloatArray | None
+    fit_seconds: float
+    route_seconds: float
+
+    @property
+    def alpha_used(self) -> float:
+        """The alpha that the router acted on: another than the scenario's only where it enters by a recorded prompt."""
+        return SCENARIOS[self.prompt].alpha if self.router.alpha_mode is AlphaMode.PROMPT else self.scenario.alpha
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a routed query brought and took, each (n,): correctness, cost by accounting, seconds and US dollars."""
+
+    correct: FloatArray
+    cost: dict[Accounting, FloatArray]
+    latency_s: FloatArray
+    cost_usd: FloatArray
+
+
+def unusable(router: Router, suite: Suite, fitted_on: Suite) -> str | None:
+    """Return why a router cannot run on this suite, or None."""
+    lacking = sorted(router.needs() - suite.available)
+    if lacking:
+        only = " (only simulated suites have them)" if all(name.startswith("posteriors/") for name in lacking) else ""
+        return f"the suite has no {examples(lacking)}{only}"
+    if router.learns and not (len(suite.rows("train", "id")) and len(suite.rows("validation", "id"))):
+        return "the suite has no train and validation queries to learn from"
+    if suite.pool != fitted_on.pool and not router.pool_agnostic:
+        return "its pool cannot change without a refit, and --no-refit was given"
+    return None
+
+
+def evaluate(
+    suite: Suite,
+    fitted_on: Suite,
+    specs: Sequence[RouterSpec],
+    named: frozenset[str],
+    config: RunConfig,
+    jobs: int = 1,
+    progress: Progress = lambda _: None,
+) -> tuple[list[Routed], list[dict[str, str]]]:
+    """Run every router on every scenario, split and seed; return what they did and who was left out, with reasons.
+
+    `fitted_on` is `suite`, or with --no-refit the same suite with its full pool. Raises `InputError` where a router
+    that the user named cannot run.
+    """
+    runnable, skipped = [], []
+    for spec in specs:
+        router = spec.build()
+        reason = unusable(router, suite, fitted_on)
+        if reason is None:
+            runnable.append((spec, router))
+        elif spec.name in named:
+            raise InputError(f"router {spec.name} cannot run on suite {suite.manifest.name}: {reason}")
+        else:
+            skipped.append({"router": spec.name, "reason": reason})
+    views = {split: query_view(suite, suite.rows("test", split)) for split in config.splits}
+
+    def work(spec: RouterSpec, router: Router) -> list[Routed]:
+        progress(spec.name)
+        return _run_router(spec, router, suite, fitted_on, views, config)
+
+    results = Parallel(n_jobs=jobs, prefer="threads")(delayed(work)(spec, router) for spec, router in runnable)
+    return [routed for group in results for routed in group], skipped
+
+
+def _run_router(
+    spec: RouterSpec, router: Router, suite: Suite, fitted_on: Suite, views: dict[Domain, QueryView], config: RunConfig
+) -> list[Routed]:
+    found: list[Routed] = []
+    draws = "seed" in inspect.signature(type(router)).parameters
+    for seed in config.seeds:
+        if draws:
+            router.set_params(seed=seed)
+        elif seed != config.seeds[0]:  # nothing is drawn, so every seed repeats the first
+            found += [_repeat(routed, seed) for routed in found if routed.seed == config.seeds[0]]
+            continue
+        fit_seconds = 0.0
+        for place, scenario in enumerate(config.scenarios):
+            if place == 0 or router.alpha_mode is AlphaMode.REFIT:
+                fit_seconds = _fit(router, fitted_on, scenario)
+            for split, queries in views.items():
+                if place and router.alpha_mode is AlphaMode.NONE:
+                    same = next(r for r in found if r.split == split and r.seed == seed)
+                    found.append(_repeat(same, seed, scenario))
+                else:
+                    found.append(_route(spec, router, suite, queries, split, scenario, seed, fit_seconds))
+    return found
+
+
+def _repeat(routed: Routed, seed: int, scenario: Scenario | None = None) -> Routed:
+    changes = vars(routed) | {"seed": seed}
+    return Routed(**(changes | ({"scenario": scenario, "prompt": nearest_prompt(scenario)} if scenario else {})))
+
+
+def nearest_prompt(scenario: Scenario) -> str:
+    """Return the scenario's own name, or that of the nearest of the three (the more cautious of two equally near)."""
+    return scenario.name or min(
+        SCENARIOS, key=lambda name: (abs(SCENARIOS[name].alpha - scenario.alpha), SCENARIOS[name].alpha)
+    )
+
+
+def _fit(router: Router, suite: Suite, scenario: Scenario) -> float:
+    prompt = nearest_prompt(scenario)
+    train, validation = (
+        training_view(suite, suite.rows(split, "id"), router.signals, prompt) for split in ("train", "validation")
+    )
+    start = time.perf_counter()
+    router.fit(train, validation, scenario)
+    return time.perf_counter() - start
+
+
+def _route(
+    spec: RouterSpec,
+    router: Router,
+    suite: Suite,
+    queries: QueryView,
+    split: Domain,
+    scenario: Scenario,
+    seed: int,
+    fit_seconds: float,
+) -> Routed:
+    rows, prompt = suite.rows("test", split), nearest_prompt(scenario)
+    recorded, ledger = recorded_for(suite, rows, router.signals, prompt), Ledger(len(rows))
+    env = ReplayEnv(recorded, router.signals, ledger)
+    start = time.perf_counter()
+    chosen = np.asarray(router.route(queries, env, scenario))
+    seconds = time.perf_counter() - start
+    if (
+        chosen.shape != (len(rows),)
+        or chosen.dtype.kind not in "iu"
+        or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(suite.pool))
+    ):
+        raise InputError(
+            f"router {spec.name} returned no model index in 0 … {len(suite.pool) - 1} for each of {len(rows)} queries"
+        )
+    delivered = settle(ledger, chosen.astype(np.int64), recorded.completion_tokens)
+    return Routed(
+        spec,
+        router,
+        scenario,
+        prompt,
+        split,
+        seed,
+        rows,
+        chosen.astype(np.int64),
+        delivered,
+        ledger,
+        router.choice_shares(queries),
+        fit_seconds,
+        seconds,
+    )
+
+
+def score(routed: Routed, suite: Suite) -> Scores:
+    """Join decisions with outcomes: the chosen model's, or that of the agent's own reply where it accepted."""
+    rows, chosen, n = routed.rows, routed.chosen, np.arange(len(routed.rows))
+    correct = suite.correct[rows].astype(np.float64)
+    seconds, dollars = (_recorded(suite, name, rows) for name in ("latency_s", "cost_usd"))
+    if routed.shares is not None:
+        cost = routed.shares @ suite.pool.costs
+        return Scores(
+            (routed.shares * correct).sum(axis=1),
+            dict.fromkeys(Accounting, cost),
+            (routed.shares * seconds).sum(axis=1),
+            (routed.shares * dollars).sum(axis=1),
+        )
+    answered = routed.ledger.asked("answered", len(suite.pool))
+    latency, usd = (np.where(answered, amount, 0.0).sum(axis=1) for amount in (seconds, dollars))
+    own = correct[n, chosen]
+    if routed.router.delivers is Answerer.AGENT:
+        table = suite.self_routes[routed.router.checkpoint, routed.prompt]
+        own = np.where(routed.delivered, table["correct"][rows, chosen], own)
+        asked = routed.ledger.asked("self_routed", len(suite.pool))
+        latency += np.where(asked, table["latency_s"][rows], 0.0).sum(axis=1) if "latency_s" in table else np.nan
+        usd += np.nan  # what an agent's own reply costs in dollars is not recorded
+    for call in ("verified", "sampled"):  # neither the time nor the dollars of votes and samples are recorded
+        unknown = routed.ledger.calls[call] != 0
+        latency[unknown], usd[unknown] = np.nan, np.nan
+    return Scores(own, price(routed.ledger, chosen, suite, rows), latency, usd)
+
+
+def _recorded(suite: Suite, name: str, rows: Rows) -> FloatArray:
+    values = suite.outcomes.get(name)
+    return np.full((len(rows), len(suite.pool)), np.nan) if values is None else values[rows].astype(np.float64)

@@ -1,0 +1,190 @@
+"""From scored decisions to the rows of the leaderboard: accuracy, cost, utility, strata, shares, ranks."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from bench.config import Average, RunConfig
+from bench.evaluate import Routed, Scores, score
+from routers.base import Accounting, FloatArray
+from tasks.scenarios import macro_mean, utility
+from tasks.suite import Suite
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the leaderboard: router × scenario × split. None is "does not apply" or "was not recorded", never 0.
+
+    Accuracy, cost and utility have no unit and are means over data sets (or over queries, with average micro);
+    `cost` and all that follows from it is under `accounting`; strata are pooled over queries. `cost_usd` and
+    `latency_s` are means for one query, `overhead_us` is the router's own time for one query in microseconds.
+    """
+
+    router: str
+    reference: bool
+    scenario: str | None
+    alpha: float
+    alpha_used: float
+    split: str
+    pool: list[str]
+    n_queries: int
+    n_seeds: int
+    per_seed: list[dict[str, float]]
+    accuracy: float
+    cost: float
+    utility: float
+    utility_low: float | None
+    utility_high: float | None
+    rank: int | None
+    rank_every_call: int | None
+    rank_group: int | None
+    percent_of_oracle: float | None
+    accounting: str
+    cost_final: float
+    cost_every_call: float
+    utility_every_call: float
+    cost_usd: float | None
+    latency_s: float | None
+    overhead_us: float
+    easy_cost: float | None
+    hard_cost: float | None
+    unsolvable_cost: float | None
+    solved_by_all_cost: float | None
+    share: dict[str, float]
+    per_task: dict[str, dict[str, float]]
+    published_accuracy: float | None
+    published_cost: float | None
+    published_utility: float | None
+    fit_seconds: float
+    route_seconds: float
+
+
+def rows(routed: Sequence[Routed], suite: Suite, config: RunConfig) -> list[Row]:
+    """Return one row for every router × scenario × split, ranked, best first and reference rows last."""
+    groups: dict[tuple[Any, ...], list[Routed]] = defaultdict(list)
+    for one in routed:
+        groups[one.scenario.alpha, one.split, one.spec.name].append(one)
+    found = [_row(seeds, suite, config) for seeds in groups.values()]
+    ranked: list[Row] = []
+    for scenario in config.scenarios:
+        for split in config.splits:
+            ranked += _ranked([row for row in found if row.alpha == scenario.alpha and row.split == split])
+    return ranked
+
+
+def mean(values: FloatArray, task: Any, average: Average) -> FloatArray:
+    """Return the mean of (n,) or (n, K) values over tasks (macro) or over queries (micro)."""
+    return macro_mean(values, task) if average == "macro" else values.mean(axis=0)
+
+
+def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> Row:
+    first = seeds[0]
+    measured = [_measure(routed, score(routed, suite), suite, config) for routed in seeds]
+    published = next(
+        (
+            p
+            for p in suite.manifest.published
+            if (p.router, p.split, p.scenario) == (first.spec.name, first.split, first.scenario.name)
+            and set(p.pool) == set(suite.pool.names)
+        ),
+        None,
+    )
+    settled: dict[str, Any] = dict.fromkeys(field.name for field in fields(Row))
+    return Row(
+        **settled
+        | {
+            "router": first.spec.name,
+            "reference": first.spec.reference,
+            "scenario": first.scenario.name,
+            "alpha": first.scenario.alpha,
+            "alpha_used": first.alpha_used,
+            "split": first.split,
+            "pool": list(suite.pool.names),
+            "n_queries": len(first.rows),
+            "n_seeds": len(seeds),
+            "per_seed": [
+                {"seed": routed.seed} | {name: m[name] for name in ("accuracy", "cost", "utility")}
+                for routed, m in zip(seeds, measured, strict=True)
+            ],
+            "accounting": _accounting(first, config).value,
+            "published_accuracy": published and published.accuracy,
+            "published_cost": published and published.cost,
+            "published_utility": published and published.utility,
+        }
+        | _average(measured)
+    )
+
+
+def _accounting(routed: Routed, config: RunConfig) -> Accounting:
+    return routed.router.accounting if config.accounting == "paper" else Accounting(config.accounting)
+
+
+def _measure(routed: Routed, scores: Scores, suite: Suite, config: RunConfig) -> dict[str, Any]:
+    alpha, task = routed.scenario.alpha, suite.task[routed.rows]
+    cost = scores.cost[_accounting(routed, config)]
+
+    def average(values: FloatArray) -> float:
+        return float(mean(values, task, config.average))
+
+    def known(values: FloatArray) -> float | None:
+        return None if np.isnan(values).any() else average(values)
+
+    accuracy, every_call = average(scores.correct), average(scores.cost[Accounting.EVERY_CALL])
+    shares = np.eye(len(suite.pool))[routed.chosen] if routed.shares is None else routed.shares
+    strata = {name: cost[mask[routed.rows]] for name, mask in suite.strata.items()}
+    return {
+        "accuracy": accuracy,
+        "cost": average(cost),
+        "utility": utility(accuracy, average(cost), alpha),
+        "cost_final": average(scores.cost[Accounting.FINAL]),
+        "cost_every_call": every_call,
+        "utility_every_call": utility(accuracy, every_call, alpha),
+        "cost_usd": known(scores.cost_usd),
+        "latency_s": known(scores.latency_s),
+        "overhead_us": 1e6 * routed.route_seconds / len(routed.rows),
+        **{f"{name}_cost": float(values.mean()) if len(values) else None for name, values in strata.items()},
+        "share": dict(zip(suite.pool.names, mean(shares, task, config.average).tolist(), strict=True)),
+        "per_task": {
+            t.name: _task_means(task == i, scores.correct, cost, alpha)
+            for i, t in enumerate(suite.manifest.tasks)
+            if (task == i).any()
+        },
+        "fit_seconds": routed.fit_seconds,
+        "route_seconds": routed.route_seconds,
+    }
+
+
+def _task_means(mine: Any, correct: FloatArray, cost: FloatArray, alpha: float) -> dict[str, float]:
+    accuracy, spent = float(correct[mine].mean()), float(cost[mine].mean())
+    return {"accuracy": accuracy, "cost": spent, "utility": utility(accuracy, spent, alpha)}
+
+
+def _average(values: Sequence[Any]) -> Any:
+    """Return the mean over seeds of numbers in nested dictionaries; None stays None."""
+    if isinstance(values[0], dict):
+        return {key: _average([value[key] for value in values]) for key in values[0]}
+    return None if any(value is None for value in values) else float(np.mean(values))
+
+
+def _ranked(found: Sequence[Row]) -> list[Row]:
+    """Rank the rows of one scenario and split by utility, ties alike; reference rows are not ranked."""
+    by_name = {row.router: row for row in found}
+    oracle, best_single = by_name["oracle"], by_name.get("best_single")
+    headroom = best_single is not None and oracle.utility > best_single.utility
+    competing = [row for row in found if not row.reference]
+    ranks: dict[str, Any] = {
+        name: rankdata([-round(getattr(row, name), 12) for row in competing], method="min") if competing else []
+        for name in ("utility", "utility_every_call")
+    }
+    done = [
+        replace(row, rank=int(rank), rank_every_call=int(honest))
+        for row, rank, honest in zip(competing, ranks["utility"], ranks["utility_every_call"], strict=True)
+    ]
+    ordered = sorted(done, key=lambda row: (row.rank or 0, row.router)) + [row for row in found if row.reference]
+    return [
+        replace(row, percent_of_oracle=100.0 * row.utility / oracle.utility if headroom else None) for row in ordered
+    ]

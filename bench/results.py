@@ -1,0 +1,127 @@
+"""A run on disk: decisions, calls, leaderboard, figures; written whole or not at all."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from bench import plots
+from bench.config import RunConfig
+from bench.evaluate import Routed
+from bench.metrics import Row
+from bench.replay import CALLS
+from routers.base import params_of
+from tasks import tables
+from tasks.files import write_whole
+from tasks.suite import Suite
+
+SCHEMA = 1
+PACKAGES = ("disrouter-bench", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
+NESTED = ("pool", "per_seed", "share", "per_task")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def in_checkout() -> bool:
+    """Return whether the packages run from a checkout of the project rather than from an installed wheel."""
+    return (ROOT / "pyproject.toml").is_file()
+
+
+def git_revision() -> str | None:
+    """Return the checkout's commit, with "-dirty" where files differ from it; None outside a checkout."""
+    if not in_checkout():
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def provenance(config: RunConfig, command: str, created: str) -> dict[str, Any]:
+    """Return the `run` object of leaderboard.json; `created` is an ISO date and time."""
+    return {
+        "id": config.run_id,
+        "command": command,
+        "created": created,
+        "git_revision": git_revision(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def suite_summary(suite: Suite) -> dict[str, Any]:
+    """Return the `suite` object of leaderboard.json."""
+    m = suite.manifest
+    return {
+        "name": m.name,
+        "kind": m.kind,
+        "sha256": suite.sha256,
+        "description": m.description,
+        "n_queries": {domain: len(suite.rows("test", domain)) for domain in ("id", "ood")},
+        "pool": [{"model": model.model, "cost": model.cost} for model in suite.pool],
+        "cost_rule": m.cost_rule,
+        "assumptions": list(m.assumptions),
+        "tasks": [{"name": task.name, "domain": task.domain} for task in m.tasks],
+    }
+
+
+def write(
+    directory: Path,
+    run: Mapping[str, Any],
+    suite: Suite,
+    routed: Sequence[Routed],
+    rows: Sequence[Row],
+    skipped: Sequence[Mapping[str, str]],
+) -> None:
+    """Write every file of a run into `directory`, which the caller has made for it."""
+    summary, records = suite_summary(suite), [asdict(row) for row in rows]
+    leaderboard = {"schema": SCHEMA, "run": dict(run), "suite": summary, "skipped": list(skipped), "rows": records}
+    settings = {one.spec.name: params_of(one.router) for one in routed}
+    write_whole(directory / "run.json", _json({"schema": SCHEMA, **run, "suite": summary, "routers": settings}))
+    write_whole(directory / "leaderboard.json", _json(leaderboard))
+    flat = pd.DataFrame(records).drop(columns=list(NESTED))
+    write_whole(directory / "leaderboard.csv", flat.to_csv(index=False))
+    _write_ledgers(directory, suite, routed)
+    (directory / "figures").mkdir()
+    plots.draw(records, summary, directory / "figures")
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write_ledgers(directory: Path, suite: Suite, routed: Sequence[Routed]) -> None:
+    """Write decisions and calls, one row for each router × scenario × seed × query."""
+    names = sorted({one.spec.name for one in routed})
+    scenarios = sorted({one.scenario.name for one in routed if one.scenario.name})
+    rows = np.concatenate([one.rows for one in routed])
+    sizes = [len(one.rows) for one in routed]
+
+    def label(values: list[str | None], allowed: list[str]) -> pa.DictionaryArray:
+        index = np.repeat([allowed.index(v) if v is not None else -1 for v in values], sizes)
+        return pa.DictionaryArray.from_arrays(
+            pa.array(index.astype(np.int32), mask=index < 0), pa.array(allowed, pa.string())
+        )
+
+    keys = {
+        "router": label([one.spec.name for one in routed], names),
+        "scenario": label([one.scenario.name for one in routed], scenarios),
+        "seed": pa.array(np.repeat([one.seed for one in routed], sizes).astype(np.int32)),
+        "query_id": tables.dictionary(rows, suite.queries["query_id"].tolist()),
+    }
+    chosen = np.concatenate([one.chosen for one in routed])
+    tables.write(
+        pa.table({**keys, "model": tables.dictionary(chosen, suite.pool.names)}), directory / "decisions.parquet"
+    )
+    calls = {name: pa.array(np.concatenate([one.ledger.calls[name] for one in routed])) for name in CALLS}
+    tokens = np.concatenate([one.ledger.tokens for one in routed])
+    counted = pa.array(np.nan_to_num(tokens).astype(np.int64), mask=np.isnan(tokens))
+    tables.write(pa.table({**keys, **calls, "tokens": counted}), directory / "calls.parquet")

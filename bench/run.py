@@ -1,0 +1,237 @@
+"""Run routers on a suite and write leaderboard, decisions, figures and page.
+
+python -m bench.run --routers all --split ood
+"""
+
+import datetime
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from leaderboard.build import build
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench import results
+from bench.cli import Parser, console, run
+from bench.config import RunConfig
+from bench.evaluate import evaluate
+from bench.metrics import Row, rows
+from bench.suites import DEFAULT, names, open_suite
+from routers.base import Accounting
+from routers.registry import registered, select
+from tasks.errors import InputError, one_of
+from tasks.files import whole_directory
+from tasks.scenarios import SCENARIOS, Scenario, scenario
+from tasks.suite import Suite
+from tasks.types import Domain
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line."""
+    args = _parse(argv)
+    out = console()
+    if args.list:
+        _list(out)
+        return 0
+    full = open_suite(args.suite)
+    suite = _subset(full, args.models)
+    config = _config(args, suite)
+    specs, named = select(args.routers, suite.pool)
+    fitted_on = suite if config.refit else full
+    target = args.out or Path("results") / suite.manifest.name / config.run_id
+    command = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if argv is None else argv)])
+    with whole_directory(target, marker="run.json") as scratch:
+        with _progress(len(specs)) as tick:
+            routed, skipped = evaluate(suite, fitted_on, specs, named, config, args.jobs, tick)
+        found = rows(routed, suite, config)
+        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        results.write(scratch, results.provenance(config, command, created), suite, routed, found, skipped)
+        build([scratch], [scratch / "index.html"])
+    page = target / "index.html"
+    if results.in_checkout():
+        page = results.ROOT / "leaderboard" / "index.html"
+        build([target], [page])
+    _show(out, suite, config, found, skipped)
+    out.print(f"run:  {target}\npage: {page}", soft_wrap=True)
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> Namespace:
+    parser = Parser("bench.run", __doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--routers", default="all", metavar="all|A,B", help="routers to run (default all); reference rows always run")
+    add("--suite", default=DEFAULT, metavar="NAME|DIR", help=f"suite to run on (default {DEFAULT})")
+    add("--scenario", default=None, metavar="|".join([*SCENARIOS, "all"]), help="default all")
+    add("--alpha", type=float, default=None, metavar="A", help="any preference factor in [0, 1] instead of a scenario")
+    add("--split", default="all", metavar="id|ood|all", help="in-domain or out-of-domain test queries (default all)")
+    add("--models", default=None, metavar="A,B,C", help="a subset of the pool, two models or more")
+    add("--no-refit", action="store_true", help="with --models: keep what was fitted on the full pool")
+    add("--seeds", type=int, default=1, metavar="N", help="seeds 0 … N−1, averaged (default 1)")
+    add(
+        "--accounting",
+        default="paper",
+        metavar="|".join(["paper", *Accounting]),
+        help="which calls are paid for (default paper: as each router's authors charge it)",
+    )
+    add("--average", default="macro", metavar="macro|micro", help="mean over data sets (default) or over queries")
+    add("--out", type=Path, default=None, metavar="DIR", help="default results/SUITE/RUN")
+    add("--jobs", type=int, default=1, metavar="N", help="routers to run at a time (default 1)")
+    add("--list", action="store_true", help="list routers, suites and scenarios, and stop")
+    return parser.parse_args(argv)
+
+
+def _subset(full: Suite, models: str | None) -> Suite:
+    if models is None:
+        return full
+    wanted = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
+    if len(wanted) < 2:
+        raise InputError(
+            f"--models names {len(wanted) or 'no'} model{'s' * (len(wanted) != 1)}, but routing wants at least two "
+            f"of: {', '.join(full.pool.names)}"
+        )
+    return full.subset(wanted)
+
+
+def _config(args: Namespace, suite: Suite) -> RunConfig:
+    for name, least in (("seeds", 1), ("jobs", 1)):
+        if getattr(args, name) < least:
+            raise InputError(f"--{name} is {getattr(args, name)}, but must be at least {least}")
+    if args.no_refit and args.models is None:
+        raise InputError("--no-refit keeps what was fitted on the full pool, so it goes with --models A,B,C")
+    return RunConfig(
+        suite=suite.manifest.name,
+        suite_sha256=suite.sha256 or "",
+        routers=tuple(sorted(spec.name for spec in select(args.routers, suite.pool)[0])),
+        scenarios=_scenarios(args),
+        splits=_splits(args.split, suite),
+        models=suite.pool.names,
+        refit=not args.no_refit,
+        seeds=tuple(range(args.seeds)),
+        accounting=one_of("accounting", args.accounting, ["paper", *Accounting]),
+        average=one_of("average", args.average, ["macro", "micro"]),
+    )
+
+
+def _scenarios(args: Namespace) -> tuple[Scenario, ...]:
+    if args.alpha is not None and args.scenario is not None:
+        raise InputError("--alpha and --scenario exclude each other; give one of them")
+    if args.alpha is not None:
+        return (Scenario(None, args.alpha),)
+    if args.scenario in (None, "all"):
+        return tuple(SCENARIOS.values())
+    one_of("scenario", args.scenario, [*SCENARIOS, "all"])
+    return (scenario(args.scenario),)
+
+
+def _splits(given: str, suite: Suite) -> tuple[Domain, ...]:
+    wanted: list[Domain] = ["id", "ood"]
+    present: tuple[Domain, ...] = tuple(domain for domain in wanted if len(suite.rows("test", domain)))
+    if one_of("split", given, [*wanted, "all"]) == "all":
+        if not present:
+            raise InputError(f"suite {suite.manifest.name} has no test queries")
+        return present
+    chosen: tuple[Domain, ...] = tuple(domain for domain in present if domain == given)
+    if not chosen:
+        raise InputError(
+            f"suite {suite.manifest.name} has no test queries of split {given}; it has {', '.join(present) or 'none'}"
+        )
+    return chosen
+
+
+class _progress:  # noqa: N801  (used as a function)
+    """A spinner on stderr that names the router at work; silent where nobody looks."""
+
+    def __init__(self, total: int) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._progress.add_task("routers", total=total)
+
+    def __enter__(self) -> "_progress":
+        self._progress.start()
+        return self
+
+    def __call__(self, name: str) -> None:
+        self._progress.update(self._task, description=name, advance=1)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def _list(out: Console) -> None:
+    table = Table("router", "kind", "what it does", "extra", title="routers", title_justify="left")
+    for spec in registered().values():
+        table.add_row(spec.name, "reference" if spec.reference else "ranked", spec.summary, spec.extra or "")
+    out.print(table)
+    out.print(
+        f"and single:MODEL for every model of the pool\nsuites: {', '.join(names())}\n"
+        f"scenarios: {', '.join(f'{s.name} (alpha {s.alpha:g})' for s in SCENARIOS.values())}"
+    )
+
+
+def _show(
+    out: Console, suite: Suite, config: RunConfig, found: Sequence[Row], skipped: Sequence[dict[str, str]]
+) -> None:
+    mark = (
+        " [bold red](simulated outcomes)[/]"
+        if suite.manifest.kind == "simulated"
+        else f" ({suite.manifest.kind} outcomes)"
+    )
+    charged = (
+        "cost as each router's authors charge it" if config.accounting == "paper" else f"cost: {config.accounting}"
+    )
+    for chosen in config.scenarios:
+        for split in config.splits:
+            title = f"{suite.manifest.name}{mark} · {chosen.name or 'alpha'} α = {chosen.alpha:g} · {split} · {charged}"
+            _show_table(out, title, [row for row in found if row.alpha == chosen.alpha and row.split == split])
+    for one in skipped:
+        out.print(f"left out: {one['router']}: {one['reason']}", soft_wrap=True)
+
+
+def _show_table(out: Console, title: str, found: Sequence[Row]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("router", no_wrap=True)
+    for name in (
+        "utility",
+        "accuracy",
+        "cost",
+        "every call",
+        "its rank",
+        "% of oracle",
+        "easy cost",
+        "hard cost",
+        "published",
+    ):
+        table.add_column(name, justify="right")
+    for row in found:
+        cells = [row.utility, row.accuracy, row.cost, row.utility_every_call]
+        tail = [row.easy_cost, row.hard_cost, row.published_utility]
+        table.add_row(
+            "" if row.rank is None else str(row.rank),
+            row.router,
+            *(_figure(v) for v in cells),
+            "" if row.rank_every_call is None else str(row.rank_every_call),
+            _figure(row.percent_of_oracle, 1),
+            *(_figure(v) for v in tail),
+            style="dim" if row.reference else None,
+        )
+    out.print(table)
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,63 @@
+"""Find a suite by name or directory; suites that are generated are made on first use and kept in the user's cache."""
+
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import platformdirs
+
+import tasks
+from bench import simulate, world
+from tasks import storage
+from tasks.errors import InputError, one_of
+from tasks.suite import Suite
+
+DEFAULT = simulate.NAME
+SHIPPED = Path(tasks.__file__).parent / "suites"
+PICKLES = {".pkl", ".pickle", ".pt", ".joblib"}
+
+
+def names() -> list[str]:
+    """Return the suites that can be opened by name: those that ship, then those that are generated."""
+    return [*sorted(path.parent.name for path in SHIPPED.glob("*/suite.json")), simulate.NAME]
+
+
+def open_suite(name: str) -> Suite:
+    """Load the suite called `name`, or the one in the directory `name`; raises `InputError` where there is none."""
+    path = Path(name)
+    if name not in names() and path.is_file():
+        reason = (
+            "a pickle runs whatever code is in it when it is loaded, so none is ever read"
+            if path.suffix in PICKLES
+            else "a suite is a directory"
+        )
+        raise InputError(
+            f"{name} is a file, but {reason}; turn its outcomes into CSV or Parquet in an environment that you "
+            "trust, then: python -m bench.ingest long FILE --out DIR"
+        )
+    if name not in names() and (path.is_dir() or os.sep in name):
+        return storage.load(path)
+    one_of("suite", name, names())
+    return storage.load(generated() if name == simulate.NAME else SHIPPED / name)
+
+
+def generated() -> Path:
+    """Return the directory of the simulated suite, made on first use.
+
+    Its name holds a hash of the generator, the published tables and the numerical libraries: another generator never
+    finds a stale suite.
+    """
+    digest = hashlib.sha256(" ".join(f"{p}={version(p)}" for p in ("numpy", "scipy", "pyarrow")).encode())
+    modules = [Path(str(module.__file__)) for module in (world, simulate, storage)]
+    for source in [*modules, *sorted((modules[0].parent / "published").glob("*.csv"))]:
+        digest.update(source.read_bytes())
+    directory = cache() / f"{simulate.NAME}-{digest.hexdigest()[:12]}"
+    if not (directory / "suite.json").exists():
+        storage.save(simulate.simulate(), directory)
+    return directory
+
+
+def cache() -> Path:
+    """Return where generated suites are kept: `$DISROUTER_CACHE`, else the user's cache directory."""
+    return Path(os.environ.get("DISROUTER_CACHE") or platformdirs.user_cache_dir("disrouter-bench")) / "suites"

@@ -1,0 +1,1 @@
+"""What is asked and what is known: pools, tasks, scenarios, and suites of recorded outcomes."""

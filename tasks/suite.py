@@ -1,0 +1,134 @@
+"""A suite: what every model of a pool gets right on every query, and every signal a router may ask for.
+
+On disk a directory of Parquet tables and one JSON manifest (no pickle anywhere); in memory dense arrays indexed
+(query, model). A suite is validated whole when it is made or loaded: what loads can be trusted.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.types import Manifest, ModelPool, Split, Task
+from tasks.validation import validate
+
+Array = NDArray[Any]
+Rows = NDArray[np.int64]
+SOLVED = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Suite:
+    """Recorded, imported or simulated outcomes of a model pool.
+
+    Shapes: n queries × K models, models ordered as in `pool`. `outcomes["correct"]` is (n, K) float32 in [0, 1];
+    the other outcome arrays are (n, K) too, NaN, −1 or None where nothing was recorded. `samples`, `verifications`
+    and every entry of `self_routes` (by checkpoint and scenario name) and `posteriors` (by kind) likewise.
+    `embeddings` are (n, d) by kind.
+    """
+
+    manifest: Manifest
+    queries: pd.DataFrame
+    outcomes: dict[str, Array]
+    samples: dict[str, Array] = field(default_factory=dict)
+    verifications: dict[str, Array] = field(default_factory=dict)
+    self_routes: dict[tuple[str, str], dict[str, Array]] = field(default_factory=dict)
+    embeddings: dict[str, Array] = field(default_factory=dict)
+    posteriors: dict[str, Array] = field(default_factory=dict)
+    sha256: str | None = None
+    full_correct: Array | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pool", ModelPool(self.manifest.pool))
+        validate(self)
+
+    pool: ModelPool = field(init=False)
+
+    @property
+    def correct(self) -> NDArray[np.float32]:
+        """(n, K) correctness in [0, 1]."""
+        return self.outcomes["correct"]
+
+    @property
+    def task(self) -> Rows:
+        """(n,) index of each query's task in `manifest.tasks`."""
+        return (
+            pd.Index([t.name for t in self.manifest.tasks]).get_indexer(pd.Index(self.queries["task"])).astype(np.int64)
+        )
+
+    def rows(self, split: Split, domain: str | None = None) -> Rows:
+        """Return the positions of the queries of one part, of one domain (`id`/`ood`) or of both."""
+        mask = (self.queries["split"] == split).to_numpy()
+        if domain is not None:
+            mask = mask & (self.queries["domain"] == domain).to_numpy()
+        return np.flatnonzero(mask).astype(np.int64)
+
+    def embedding(self, kind: str) -> Array | None:
+        """Return the (n, d) embeddings of `kind`, following the manifest's aliases; None where there are none."""
+        encoder = self.manifest.encoders.get(kind)
+        return self.embeddings.get(encoder.alias_of if encoder and encoder.alias_of else kind)
+
+    @property
+    def available(self) -> frozenset[str]:
+        """What can be asked for: embedding kinds, text, verifications, samples, self_routes/…, posteriors/…."""
+        kinds = {kind for kind in {*self.embeddings, *self.manifest.encoders} if self.embedding(kind) is not None}
+        found = kinds | {f"posteriors/{kind}" for kind in self.posteriors}
+        found |= {f"self_routes/{checkpoint}" for checkpoint, _ in self.self_routes}
+        found |= {name for name, table in (("verifications", self.verifications), ("samples", self.samples)) if table}
+        return frozenset(found | ({"text"} if bool(self.queries["text"].notna().all()) else set()))
+
+    @property
+    def strata(self) -> dict[str, NDArray[np.bool_]]:
+        """(n,) masks by difficulty, of the suite's full pool whatever the subset (paper, §4.3).
+
+        `easy`: any of the ⌈K/2⌉ cheapest models solves it; `hard`: none of them; `unsolvable`: no model of all K;
+        `solved_by_all`: every one of them. Solved means correct ≥ .5.
+        """
+        solved = (self.correct if self.full_correct is None else self.full_correct) >= SOLVED
+        easy = np.asarray(solved[:, : (solved.shape[1] + 1) // 2].any(axis=1))
+        return {
+            "easy": easy,
+            "hard": ~easy,
+            "unsolvable": ~np.asarray(solved.any(axis=1)),
+            "solved_by_all": np.asarray(solved.all(axis=1)),
+        }
+
+    def subset(self, models: Sequence[str]) -> "Suite":
+        """Return this suite with the pool cut down to `models`; what is easy and hard stays as it was."""
+        pool = self.pool.subset(models)
+        keep = np.array([self.pool.index_of(name) for name in pool.names])
+
+        def cut(table: dict[str, Array]) -> dict[str, Array]:
+            return {name: values[:, keep] for name, values in table.items()}
+
+        gone = set(self.pool.names) - set(pool.names)
+        fractions = {name: f for name, f in self.manifest.rejection_fraction.items() if name not in gone}
+        return replace(
+            self,
+            manifest=self.manifest.model_copy(update={"pool": tuple(pool), "rejection_fraction": fractions}),
+            outcomes=cut(self.outcomes),
+            samples=cut(self.samples),
+            verifications=cut(self.verifications),
+            self_routes={key: cut(table) for key, table in self.self_routes.items()},
+            embeddings={kind: e for kind, e in self.embeddings.items() if kind.removeprefix("answer/") not in gone},
+            posteriors=cut(self.posteriors),
+            full_correct=self.correct if self.full_correct is None else self.full_correct,
+        )
+
+    def tasks_of(self, rows: Rows) -> list[Task]:
+        """Return the tasks that occur among `rows`, in the manifest's order."""
+        present = set(self.task[rows].tolist())
+        return [task for i, task in enumerate(self.manifest.tasks) if i in present]
+
+
+def directory_hash(directory: Path, names: Sequence[str]) -> str:
+    """Return the sha256 over the names and bytes of the files of a suite."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(f"{name}\0{hashlib.sha256((directory / name).read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()

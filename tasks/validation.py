@@ -1,0 +1,96 @@
+"""Whether a suite hangs together: every query × model once, values in range, tables that agree with the manifest."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.errors import InputError, examples, one_of
+
+if TYPE_CHECKING:
+    from tasks.suite import Suite
+
+MAX_MODELS = 63  # the ledger keeps a set of models as the bits of one integer
+
+
+def validate(suite: "Suite") -> None:
+    """Raise `InputError` naming table and first offender where the suite cannot be trusted."""
+    if len(suite.pool) > MAX_MODELS:
+        raise InputError(f"a pool of {len(suite.pool)} models is more than the {MAX_MODELS} that a suite may hold")
+    ids = suite.queries["query_id"]
+    if ids.duplicated().any():
+        raise InputError(f"queries.parquet: query_id {examples(map(repr, ids[ids.duplicated()]))} stands there twice")
+    _validate_tasks(suite)
+    _validate_correct(suite)
+    _validate_counts(suite)
+    _validate_self_routes(suite)
+    _validate_embeddings(suite)
+
+
+def _cell(suite: "Suite", bad: np.ndarray) -> str:
+    query, model = np.argwhere(bad)[0]
+    return f"query {suite.queries['query_id'].iloc[query]!r} × model {suite.pool.names[model]!r}"
+
+
+def _validate_tasks(suite: "Suite") -> None:
+    domains = {task.name: task.domain for task in suite.manifest.tasks}
+    for row in suite.queries[["task", "domain"]].drop_duplicates().itertuples():
+        task = one_of("task of queries.parquet", str(row.task), domains)
+        if domains[task] != row.domain:
+            raise InputError(f"queries.parquet: task {task} is {row.domain} there, but {domains[task]} in suite.json")
+
+
+def _validate_correct(suite: "Suite") -> None:
+    n, k = len(suite.queries), len(suite.pool)
+    correct = suite.outcomes.get("correct")
+    if correct is None or correct.shape != (n, k):
+        shape = "none" if correct is None else " × ".join(map(str, correct.shape))
+        raise InputError(f"outcomes want a correctness for each of {n} queries × {k} models, but got {shape}")
+    missing = np.isnan(correct)
+    if missing.any():
+        raise InputError(
+            f"outcomes.parquet: {int(missing.sum())} of {n * k} query × model outcomes are missing, first "
+            f"{_cell(suite, missing)}; record them, or leave the query or model out"
+        )
+    outside = (correct < 0) | (correct > 1)
+    if outside.any():
+        raise InputError(f"outcomes: correct is {correct[outside][0]:g} for {_cell(suite, outside)}, outside [0, 1]")
+
+
+def _validate_counts(suite: "Suite") -> None:
+    for name, table, parts, whole in (
+        ("samples", suite.samples, ("n_correct", "n_modal"), "n"),
+        ("verifications", suite.verifications, ("n_yes",), "n_valid"),
+    ):
+        for part in parts if table else ():
+            more = table[part] > table[whole]
+            if more.any():
+                raise InputError(f"{name}.parquet: {part} exceeds {whole} for {_cell(suite, more)}")
+
+
+def _validate_self_routes(suite: "Suite") -> None:
+    for (checkpoint, scenario), table in suite.self_routes.items():
+        scored = ~np.isnan(table["correct"])
+        wrong = ((table["rejected"] == 0) & ~scored) | ((table["rejected"] != 0) & scored)
+        if wrong.any():
+            raise InputError(
+                f"self_routes.parquet: {checkpoint}/{scenario} wants correct where the agent answered, and only there; "
+                f"see {_cell(suite, wrong)}"
+            )
+        rejecting = {suite.pool.names[m] for m in np.flatnonzero((table["rejected"] == 1).any(axis=0))}
+        unpriced = sorted(rejecting - set(suite.manifest.rejection_fraction))
+        if unpriced:
+            raise InputError(f"suite.json: rejection_fraction lacks {examples(unpriced)}, whose agents reject")
+
+
+def _validate_embeddings(suite: "Suite") -> None:
+    for kind, vectors in suite.embeddings.items():
+        if vectors.ndim != 2 or len(vectors) != len(suite.queries):
+            raise InputError(f"embeddings of kind {kind} have shape {vectors.shape} for {len(suite.queries)} queries")
+        if not np.isfinite(vectors).all():
+            raise InputError(f"embeddings of kind {kind} hold NaN or infinity")
+    if len({vectors.shape[1] for vectors in suite.embeddings.values()}) > 1:
+        sizes = ", ".join(f"{kind} {vectors.shape[1]}" for kind, vectors in suite.embeddings.items())
+        raise InputError(f"embeddings of one suite share one dimension, but there are {sizes}")
+    for kind, encoder in suite.manifest.encoders.items():
+        if encoder.alias_of is not None and encoder.alias_of not in suite.embeddings:
+            raise InputError(f"suite.json: encoder {kind} is an alias of {encoder.alias_of}, which is not stored")
