@@ -28,14 +28,9 @@ NESTED = ("pool", "per_seed", "share", "per_task")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def in_checkout() -> bool:
-    """Return whether the packages run from a checkout of the project rather than from an installed wheel."""
-    return (ROOT / "pyproject.toml").is_file()
-
-
 def git_revision() -> str | None:
     """Return the checkout's commit, with "-dirty" where files differ from it; None outside a checkout."""
-    if not in_checkout():
+    if not (ROOT / "pyproject.toml").is_file():
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -10,7 +10,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from leaderboard.build import build
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -21,6 +20,7 @@ from bench.config import RunConfig
 from bench.evaluate import evaluate
 from bench.metrics import Row, rows
 from bench.suites import DEFAULT, names, open_suite
+from leaderboard.build import build, checkout_page
 from routers.base import Accounting
 from routers.registry import registered, select
 from tasks.errors import InputError, one_of
@@ -51,9 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         results.write(scratch, results.provenance(config, command, created), suite, routed, found, skipped)
         build([scratch], [scratch / "index.html"])
-    page = target / "index.html"
-    if results.in_checkout():
-        page = results.ROOT / "leaderboard" / "index.html"
+    page = checkout_page() or target / "index.html"
+    if page != target / "index.html":
         build([target], [page])
     _show(out, suite, config, found, skipped)
     out.print(f"run:  {target}\npage: {page}", soft_wrap=True)

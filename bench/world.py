@@ -9,6 +9,7 @@ Nothing here draws random numbers: all targets are integrals, done by quadrature
 the least squares solution for a published number.
 """
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -48,7 +49,7 @@ class Facts:
         folder = files("bench") / "published"
         names = ("datasets", "models", "outcomes", "routers", "self_awareness")
         with_index = {"datasets": "task", "models": "model", "self_awareness": "classifier"}
-        found = {name: pd.read_csv((folder / f"{name}.csv").open()) for name in names}
+        found = {name: pd.read_csv(io.StringIO((folder / f"{name}.csv").read_text("utf-8"))) for name in names}
         return cls(**{name: f.set_index(with_index[name]) if name in with_index else f for name, f in found.items()})
 
     @cached_property

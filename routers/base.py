@@ -172,6 +172,7 @@ class Router(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn ships wi
     delivers: ClassVar[Answerer] = Answerer.BASE
     pool_agnostic: ClassVar[bool] = False
     learns: ClassVar[bool] = True
+    joint: ClassVar[str | None] = None  # why a decision depends on the other queries routed; reference rows only
     checkpoint: str = ""  # of the agents, for routers that deliver their replies
 
     @abstractmethod

@@ -115,6 +115,7 @@ class UtilityOracleRouter(_Unlearned):
 class HindsightRouter(_Unlearned):
     """The single model with the best macro utility on the very queries that are routed."""
 
+    joint = "hindsight is over a whole test set"
     signals = Signal.OUTCOME
     alpha_mode = AlphaMode.DECISION
 

@@ -50,10 +50,15 @@ def utility(accuracy: float | Floats, cost: float | Floats, alpha: float) -> flo
 def macro_mean(values: Floats, task: Ints) -> Floats:
     """Return the mean over tasks of the mean over each task's queries: (n,) → (), (n, K) → (K,).
 
-    Every task that occurs weighs the same, however many queries it has: the convention of the paper's tables.
-    Raises `InputError` where there is no query.
+    `task` (n,) holds codes from 0. Every task that occurs weighs the same, however many queries it has: the
+    convention of the paper's tables. Raises `InputError` where there is no query.
     """
     if len(values) == 0:
         raise InputError("there is no query to average over")
-    _, code, count = np.unique(task, return_inverse=True, return_counts=True)
-    return (values.T @ (1.0 / (count[code] * len(count)))).astype(np.float64)
+    count = np.bincount(task)
+    present = count > 0
+    # a weighted count adds in one fixed order, where a product of matrices may add in another with other threads
+    columns = values[:, None] if values.ndim == 1 else values
+    totals = np.array([np.bincount(task, weights=column)[present] for column in columns.T])
+    means: Floats = (totals / count[present]).mean(axis=1)
+    return means[0] if values.ndim == 1 else means

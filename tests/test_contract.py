@@ -1,0 +1,240 @@
+"""The contract that every registered router keeps: one generator of checks, no router named in it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from bench.replay import Ledger, ReplayEnv, query_view, recorded_for, settle, training_view
+from routers.base import Accounting, AlphaMode, Answerer, PredictiveRouter, Router, Signal, SignalError
+from routers.registry import RouterSpec, built_in, registered, single_models
+from tasks.scenarios import BALANCE, COST_FIRST, PERFORMANCE_FIRST, SCENARIOS, Scenario
+from tasks.suite import Suite
+from tasks.types import Model, ModelPool
+
+POOL = ModelPool(
+    [
+        Model(model=f"qwen2.5-{size}", cost=c)
+        for size, c in (("0.5b", 0.1), ("1.5b", 0.2), ("3b", 0.4), ("7b", 0.7), ("14b", 0.9))
+    ]
+)
+SPECS = [*registered().values(), *single_models(POOL).values()]
+
+
+def routers_that(applies: Callable[[Router], bool]) -> pytest.MarkDecorator:
+    """Parametrise a check over the routers whose declarations make it apply."""
+    chosen = [spec for spec in SPECS if applies(spec.build())]
+    return pytest.mark.parametrize("spec", chosen, ids=[spec.name for spec in chosen])
+
+
+def labels_read(router: Router) -> bool:
+    return bool(router.signals & (Signal.OUTCOME | Signal.POSTERIOR))
+
+
+def fit(router: Router, suite: Suite, scenario: Scenario = BALANCE) -> Router:
+    train, validation = (
+        training_view(suite, suite.rows(part, "id"), router.signals, str(scenario.name))
+        for part in ("train", "validation")
+    )
+    return router.fit(train, validation, scenario)
+
+
+def route(router: Router, suite: Suite, rows: Any, scenario: Scenario = BALANCE) -> Any:
+    rows = np.asarray(rows, dtype=np.int64)
+    env = ReplayEnv(recorded_for(suite, rows, router.signals, str(scenario.name)), router.signals, Ledger(len(rows)))
+    return router.route(query_view(suite, rows), env, scenario)
+
+
+@pytest.fixture(params=SPECS, ids=lambda spec: spec.name)
+def spec(request: pytest.FixtureRequest) -> RouterSpec:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def rows(simulated: Suite) -> Any:
+    return np.random.default_rng(1).permutation(simulated.rows("test"))[:300]
+
+
+def test_constructor_only_stores(spec: RouterSpec) -> None:
+    router = spec.build()
+    assert vars(router) == router.get_params(deep=False)
+    assert vars(clone(router)) == vars(router)
+
+
+def test_declares_what_it_is(spec: RouterSpec) -> None:
+    router = spec.build()
+    assert isinstance(router.signals, Signal)
+    assert isinstance(router.accounting, Accounting)
+    assert isinstance(router.alpha_mode, AlphaMode)
+    assert isinstance(router.delivers, Answerer)
+    assert spec.summary
+    assert spec.reference or not labels_read(router), "only reference rows may see labels"
+    assert spec.reference or router.joint is None, "only reference rows may look at all queries at once"
+
+
+def test_fit_returns_self_and_unfitted_use_names_the_class(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router = spec.build()
+    with pytest.raises(NotFittedError, match=type(router).__name__):
+        route(router, simulated, rows)
+    assert fit(router, simulated) is router
+
+
+def test_decides_for_every_query_within_the_pool(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router = fit(spec.build(), simulated)
+    for scenario in SCENARIOS.values():
+        chosen = route(router, simulated, rows, scenario)
+        assert chosen.shape == rows.shape
+        assert chosen.dtype.kind == "i"
+        assert set(chosen.tolist()) <= set(range(len(simulated.pool)))
+    assert route(router, simulated, []).shape == (0,)
+
+
+@routers_that(lambda router: router.joint is None)
+def test_same_decision_alone_in_a_batch_or_shuffled(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router = fit(spec.build(), simulated)
+    chosen = route(router, simulated, rows)
+    order = np.random.default_rng(2).permutation(len(rows))
+    np.testing.assert_array_equal(route(router, simulated, rows[order]), chosen[order])
+    alone = [int(route(router, simulated, rows[[i]])[0]) for i in range(25)]
+    assert alone == chosen[:25].tolist()
+
+
+def test_refit_forgets_and_the_same_fit_decides_the_same(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    once = fit(spec.build(), simulated)
+    upside_down = relabelled(simulated, 1.0 - simulated.correct)
+    twice = fit(fit(spec.build(), upside_down), simulated)
+    np.testing.assert_array_equal(route(once, simulated, rows), route(twice, simulated, rows))
+
+
+@routers_that(lambda router: router.alpha_mode is not AlphaMode.REFIT)
+def test_a_fit_serves_every_alpha(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    here, there = fit(spec.build(), simulated, COST_FIRST), fit(spec.build(), simulated, PERFORMANCE_FIRST)
+    np.testing.assert_array_equal(route(here, simulated, rows, COST_FIRST), route(there, simulated, rows, COST_FIRST))
+
+
+@routers_that(lambda router: router.alpha_mode is AlphaMode.NONE)
+def test_alpha_blind_routers_are_blind(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router = fit(spec.build(), simulated)
+    chosen = [route(router, simulated, rows, scenario) for scenario in SCENARIOS.values()]
+    np.testing.assert_array_equal(chosen[0], chosen[1])
+    np.testing.assert_array_equal(chosen[0], chosen[2])
+
+
+def relabelled(suite: Suite, correct: Any) -> Suite:
+    return replace(suite, outcomes=suite.outcomes | {"correct": np.asarray(correct, dtype=np.float32)})
+
+
+@routers_that(lambda router: Signal.OUTCOME not in router.signals)
+def test_no_decision_depends_on_a_test_label(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router = fit(spec.build(), simulated)
+    shuffled = simulated.correct.copy()
+    test = simulated.rows("test")
+    shuffled[test] = np.random.default_rng(3).permutation(shuffled[test])
+    other = relabelled(simulated, shuffled)
+    np.testing.assert_array_equal(route(fit(spec.build(), other), other, rows), route(router, simulated, rows))
+
+
+@routers_that(lambda router: Signal.OUTCOME not in router.signals)
+def test_no_label_is_in_reach_of_a_router(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    """Follow every reference from what a router is given: none leads to outcomes, or to arrays that share memory."""
+    router = spec.build()
+    env = ReplayEnv(recorded_for(simulated, rows, router.signals, "balance"), router.signals, Ledger(len(rows)))
+    labels = [simulated.correct, *(t["correct"] for t in simulated.self_routes.values())]
+    reached = list(reachable([env, query_view(simulated, rows)]))
+    assert not any(isinstance(found, Suite) for found in reached)
+    for array in (found for found in reached if isinstance(found, np.ndarray) and found.dtype != object):
+        assert not any(np.shares_memory(array, label) for label in labels)
+        if Signal.POSTERIOR not in router.signals:
+            assert array.shape != (len(rows), len(simulated.pool)) or not np.array_equal(array, simulated.correct[rows])
+
+
+def reachable(roots: list[Any]) -> Any:
+    seen: set[int] = set()
+    stack = list(roots)
+    while stack:
+        found = stack.pop()
+        if id(found) in seen or isinstance(found, str | int | float | type | None):
+            continue
+        seen.add(id(found))
+        yield found
+        if isinstance(found, dict):
+            stack += list(found.values())
+        elif isinstance(found, list | tuple | set | frozenset):
+            stack += list(found)
+        elif isinstance(found, np.ndarray):
+            stack += [found.base] if found.base is not None else []
+        else:
+            stack += list(getattr(found, "__dict__", {}).values())
+
+
+def test_asks_only_for_what_it_declares(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    """With only the declared tables recorded, it runs; the environment itself refuses the rest."""
+    router = fit(spec.build(), simulated)
+    route(router, simulated, rows)  # an undeclared call would raise SignalError
+    env = ReplayEnv(recorded_for(simulated, rows, Signal.NONE, "balance"), Signal.NONE, Ledger(len(rows)))
+    everything = np.arange(len(rows))
+    for call in (
+        lambda: env.answer(0, everything),
+        lambda: env.verify(0, everything, 10),
+        lambda: env.sample(0, everything),
+        lambda: env.self_route(0, everything, "rl"),
+        env.outcomes,
+        lambda: env.posterior("query/large"),
+    ):
+        with pytest.raises(SignalError, match="declares"):
+            call()
+
+
+def test_a_pool_of_one_model_works(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    alone = simulated.subset(["qwen2.5-3b"])
+    router = spec.build()
+    if "model" in router.get_params():
+        router.set_params(model="qwen2.5-3b")
+    assert not route(fit(router, alone), alone, rows).any()
+
+
+def test_pool_changes_without_a_refit_as_declared(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    three = simulated.subset(["qwen2.5-1.5b", "qwen2.5-3b", "qwen2.5-14b"])
+    router = spec.build()
+    if "model" in router.get_params():
+        router.set_params(model="qwen2.5-3b")
+    fit(router, simulated)
+    if router.pool_agnostic:
+        assert set(route(router, three, rows).tolist()) <= {0, 1, 2}
+    else:
+        with pytest.raises(ValueError, match="fitted on another pool"):
+            route(router, three, rows)
+
+
+@routers_that(lambda router: isinstance(router, PredictiveRouter))
+def test_probabilities_are_probabilities(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router = fit(spec.build(), simulated)
+    assert isinstance(router, PredictiveRouter)
+    p = router.predict_correctness(query_view(simulated, rows))
+    assert p.shape == (len(rows), len(simulated.pool))
+    assert ((p >= 0) & (p <= 1)).all()
+
+
+def test_every_call_is_in_the_ledger(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router = fit(spec.build(), simulated)
+    recorded, ledger = recorded_for(simulated, rows, router.signals, "balance"), Ledger(len(rows))
+    chosen = router.route(query_view(simulated, rows), ReplayEnv(recorded, router.signals, ledger), BALANCE)
+    delivered = settle(ledger, chosen, recorded.completion_tokens)
+    answered = ledger.asked("answered", len(simulated.pool))[np.arange(len(rows)), chosen]
+    assert (answered | delivered).all(), "somebody answers every query, and is charged"
+
+
+def test_listing_imports_no_heavy_package() -> None:
+    code = (
+        "import sys; from bench.run import main; main(['--list']); "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'sentence_transformers')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in built_in())

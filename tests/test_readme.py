@@ -1,0 +1,106 @@
+"""What the README tells people to type works, and its example router keeps the contract."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.evaluate import evaluate
+from bench.metrics import rows
+from bench.suites import names
+from routers.registry import RouterSpec, built_in
+from tasks.scenarios import SCENARIOS
+from tests.toys import toy_suite
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = {kind: re.findall(rf"```{kind}\n(.*?)```", TEXT, re.S) for kind in ("sh", "python")}
+COMMANDS = [line for block in BLOCKS["sh"] for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout's code, so that what the commands write lands elsewhere, and a table to import."""
+    desk = tmp_path_factory.mktemp("desk")
+    for name in ("tasks", "routers", "bench", "leaderboard", "pyproject.toml", "Makefile"):
+        source = ROOT / name
+        ignore = shutil.ignore_patterns("__pycache__", "index.html")
+        shutil.copytree(source, desk / name, ignore=ignore) if source.is_dir() else shutil.copy(source, desk / name)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        [
+            (f"q{i}", f"task{i % 2}", m, int(rng.random() < p), f"question {i}")
+            for i in range(200)
+            for m, p in (("small", 0.4), ("large", 0.8))
+        ],
+        columns=["query_id", "task", "model", "correct", "text"],
+    )
+    frame.to_csv(desk / "outcomes.csv", index=False)
+    (desk / "costs.json").write_text('{"small": 0.1, "large": 0.9}')
+    return desk
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python")])
+def test_commands_run(command: str, desk: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]], cwd=desk, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_commands_ran_wrote_the_page(desk: Path) -> None:
+    assert (desk / "leaderboard" / "index.html").is_file()
+    assert (desk / "out" / "sim" / "leaderboard.json").is_file()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
+def test_make_targets_exist(command: str) -> None:
+    """CI runs them for real; a test that made an environment inside an environment would prove no more."""
+    done = subprocess.run([*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_is_one_of_these() -> None:
+    assert len(COMMANDS) >= 10
+    assert all(command.startswith(("python -m ", "make ")) for command in COMMANDS)
+
+
+def test_the_example_router_routes() -> None:
+    scope: dict[str, type] = {}
+    exec(compile(BLOCKS["python"][0], "README.md", "exec"), scope)  # noqa: S102  (our own README)
+    rng = np.random.default_rng(0)
+    suite = toy_suite(rng.integers(0, 2, (90, 3)), splits=["train", "validation", "test"] * 30)
+    suite.queries["text"] = ["x" * int(rng.integers(1, 50)) for _ in range(90)]
+    from bench.config import RunConfig
+
+    class Spec(RouterSpec):
+        def build(self):  # type: ignore[no-untyped-def]
+            return scope["LengthRouter"]()
+
+    config = RunConfig(
+        suite="toy",
+        suite_sha256="",
+        routers=(),
+        scenarios=tuple(SCENARIOS.values()),
+        splits=("id",),
+        models=suite.pool.names,
+    )
+    specs = [Spec("length", "", "from the README"), *(built_in()[name] for name in ("oracle", "best_single"))]
+    found = rows(evaluate(suite, suite, specs, frozenset({"length"}), config)[0], suite, config)
+    length = [row for row in found if row.router == "length"]
+    assert len(length) == 3
+    assert set(length[0].share) == {"a", "b", "c"}
+    assert 0 < length[0].share["c"] < 1
+    assert length[0].share["b"] == 0
+
+
+def test_the_figures_in_the_readme_are_those_of_the_suite_it_names() -> None:
+    assert "qwen2.5-sim" in names()
+    assert (ROOT / "leaderboard" / "picture.png").stat().st_size < 400_000
