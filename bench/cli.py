@@ -1,6 +1,7 @@
 """What all command lines share: one-line errors, exit statuses, one console."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -13,8 +14,9 @@ from tasks.errors import InputError
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line on stderr and exit status 2."""
 
-    def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog=f"python -m {prog}", description=description, allow_abbrev=False)
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(f"python -m {prog}", None, description, epilog, formatter_class=layout, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where the allowed arguments stand."""
@@ -23,7 +25,8 @@ class Parser(argparse.ArgumentParser):
 
 def console() -> Console:
     """Return a console on stdout; piped output keeps 160 columns, so that tables are whole in a log."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    # what is printed holds names of models and files: data, whatever brackets and colons stand in them
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
@@ -31,6 +34,9 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
 
     Anything else is a defect of ours: it keeps its traceback and exits with status 1.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an α on a terminal that has none is a question mark, not an error
     try:
         status = main(None)
     except InputError as error:

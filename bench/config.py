@@ -3,11 +3,10 @@
 import hashlib
 from typing import Literal
 
-from tasks.scenarios import Scenario
+from tasks.scenarios import Average, Scenario
 from tasks.types import Domain, Record
 
 AccountingChoice = Literal["paper", "final", "every_call", "every_call_and_verify"]
-Average = Literal["macro", "micro"]
 
 
 class RunConfig(Record):

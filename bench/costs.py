@@ -1,15 +1,13 @@
 """Costs: what a model costs in [0, 1], from a file, from prices, or from what was paid; with the rule in words."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from bench.recordings import Recording
-from bench.sources import read_bytes
+from bench.sources import parse_json, read_bytes
 from tasks.errors import InputError, examples, one_of
 from tasks.types import Prices
 
@@ -49,10 +47,10 @@ def from_file(path: Path, models: Sequence[str]) -> Costs:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
+    raw = read_bytes(path)
     try:
-        text = read_bytes(path).decode("utf-8-sig")
-        content = json.loads(text) if text.lstrip().startswith("{") and path.suffix == ".json" else yaml.safe_load(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+        content = parse_json(path, raw.decode("utf-8-sig")) if path.suffix == ".json" else yaml.safe_load(raw)
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} is neither JSON nor YAML ({' '.join(str(error).split())[:160]})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} wants a mapping from model to cost in [0, 1], but holds {type(content).__name__}")
@@ -97,6 +95,6 @@ def from_prices(prices: Mapping[str, Prices], models: Sequence[str]) -> Costs:
 
 def _normalised(amounts: Costs, name: str) -> Costs:
     dearest = max(amounts.values())
-    if dearest == 0 or not np.isfinite(dearest):
+    if dearest == 0:
         raise InputError(f"the {name} of every model is 0, which tells no costs; {_COSTS_HINT}")
     return {model: amount / dearest for model, amount in amounts.items()}

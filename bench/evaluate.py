@@ -10,14 +10,15 @@ from joblib import Parallel, delayed
 
 from bench.config import RunConfig
 from bench.replay import Ledger, ReplayEnv, price, query_view, recorded_for, settle, training_view
-from routers.base import Accounting, AlphaMode, Answerer, BoolArray, FloatArray, IntArray, QueryView, Router
+from routers.base import Accounting, AlphaMode, Answerer, BoolArray, FloatArray, IntArray, QueryView, Router, Signal
 from routers.registry import RouterSpec
 from tasks.errors import InputError, examples
-from tasks.scenarios import SCENARIOS, Scenario
+from tasks.scenarios import SCENARIOS, Average, Scenario
 from tasks.suite import Rows, Suite
 from tasks.types import Domain
 
 Progress = Callable[[str], None]
+LABELS = Signal.OUTCOME | Signal.POSTERIOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,23 +72,21 @@ def unusable(router: Router, suite: Suite, fitted_on: Suite) -> str | None:
     return None
 
 
-def evaluate(
-    suite: Suite,
-    fitted_on: Suite,
-    specs: Sequence[RouterSpec],
-    named: frozenset[str],
-    config: RunConfig,
-    jobs: int = 1,
-    progress: Progress = lambda _: None,
-) -> tuple[list[Routed], list[dict[str, str]]]:
-    """Run every router on every scenario, split and seed; return what they did and who was left out, with reasons.
+def usable(
+    suite: Suite, fitted_on: Suite, specs: Sequence[RouterSpec], named: frozenset[str]
+) -> tuple[list[tuple[RouterSpec, Router]], list[dict[str, str]]]:
+    """Build the routers that can run on this suite; return the others with their reasons.
 
-    `fitted_on` is `suite`, or with --no-refit the same suite with its full pool. Raises `InputError` where a router
-    that the user named cannot run.
+    Raises `InputError` where one that the user named cannot run, or where one that would be ranked asks for labels.
     """
     runnable, skipped = [], []
     for spec in specs:
         router = spec.build()
+        if not spec.reference and (router.signals & LABELS or router.joint):
+            raise InputError(
+                f"router {spec.name} asks for labels of the test set or looks at all its queries at once, which only "
+                "reference rows may; leave OUTCOME and POSTERIOR out of its signals"
+            )
         reason = unusable(router, suite, fitted_on)
         if reason is None:
             runnable.append((spec, router))
@@ -95,14 +94,29 @@ def evaluate(
             raise InputError(f"router {spec.name} cannot run on suite {suite.manifest.name}: {reason}")
         else:
             skipped.append({"router": spec.name, "reason": reason})
-    views = {split: query_view(suite, suite.rows("test", split)) for split in config.splits}
+    return runnable, skipped
+
+
+def evaluate(
+    suite: Suite,
+    fitted_on: Suite,
+    routers: Sequence[tuple[RouterSpec, Router]],
+    config: RunConfig,
+    jobs: int = 1,
+    progress: Progress = lambda _: None,
+) -> list[Routed]:
+    """Run every router on every scenario, split and seed; return what they did.
+
+    `fitted_on` is `suite`, or with --no-refit the same suite with its full pool.
+    """
+    views = {split: query_view(suite, suite.rows("test", split), config.average) for split in config.splits}
 
     def work(spec: RouterSpec, router: Router) -> list[Routed]:
         progress(spec.name)
         return _run_router(spec, router, suite, fitted_on, views, config)
 
-    results = Parallel(n_jobs=jobs, prefer="threads")(delayed(work)(spec, router) for spec, router in runnable)
-    return [routed for group in results for routed in group], skipped
+    results = Parallel(n_jobs=jobs, prefer="threads")(delayed(work)(spec, router) for spec, router in routers)
+    return [routed for group in results for routed in group]
 
 
 def _run_router(
@@ -119,7 +133,7 @@ def _run_router(
         fit_seconds = 0.0
         for place, scenario in enumerate(config.scenarios):
             if place == 0 or router.alpha_mode is AlphaMode.REFIT:
-                fit_seconds = _fit(router, fitted_on, scenario)
+                fit_seconds = _fit(router, fitted_on, scenario, config.average)
             for split, queries in views.items():
                 if place and router.alpha_mode is AlphaMode.NONE:
                     same = next(r for r in found if r.split == split and r.seed == seed)
@@ -141,10 +155,11 @@ def nearest_prompt(scenario: Scenario) -> str:
     )
 
 
-def _fit(router: Router, suite: Suite, scenario: Scenario) -> float:
+def _fit(router: Router, suite: Suite, scenario: Scenario, average: Average) -> float:
     prompt = nearest_prompt(scenario)
     train, validation = (
-        training_view(suite, suite.rows(split, "id"), router.signals, prompt) for split in ("train", "validation")
+        training_view(suite, suite.rows(split, "id"), router.signals, prompt, average)
+        for split in ("train", "validation")
     )
     start = time.perf_counter()
     router.fit(train, validation, scenario)
@@ -175,7 +190,7 @@ def _route(
         raise InputError(
             f"router {spec.name} returned no model index in 0 … {len(suite.pool) - 1} for each of {len(rows)} queries"
         )
-    delivered = settle(ledger, chosen.astype(np.int64), recorded.completion_tokens)
+    delivered = settle(ledger, chosen.astype(np.int64), _recorded(suite, "completion_tokens", rows))
     return Routed(
         spec,
         router,

@@ -138,7 +138,7 @@ def _prices(source: Source, content: dict[str, Any], listed: Iterable[str]) -> d
 
 def _parameters(size: Any) -> int | None:
     """Return the parameters that "7B" or "350M" speaks of; None for anything else."""
-    found = re.fullmatch(r"([\d.]*\d)\s*([MB])", str(size).strip(), flags=re.IGNORECASE)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MB])", str(size).strip(), flags=re.IGNORECASE)
     return round(float(found[1]) * {"M": 1e6, "B": 1e9}[found[2].upper()]) or None if found else None
 
 
@@ -255,7 +255,9 @@ def _samples(source: Source) -> pd.DataFrame:
 
 
 def _metric(source: Source, record: dict[str, Any]) -> str:
-    named = [name for name in (*_METRICS, *record.get("metrics", [])) if name in record]
+    listed = record.get("metrics", [])
+    others = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    named = [name for name in (*_METRICS, *others) if name in record]
     if not named:
         raise InputError(f"{source.path} holds no metric: none of {', '.join(_METRICS)}, none that its `metrics` names")
     return str(named[0])

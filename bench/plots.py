@@ -64,6 +64,7 @@ def draw(rows: Sequence[Row], suite: Mapping[str, Any], directory: Path) -> list
         for part in panels(rows):
             for kind, frame in ((COST_ACCURACY, _cost_accuracy_frame(part)), (EASY_HARD, _easy_hard_frame(part))):
                 if len(frame):
+                    frame = frame.assign(suite=suite["name"], outcomes=suite["kind"])
                     figure = _cost_accuracy(frame, part[0]["alpha"]) if kind == COST_ACCURACY else _easy_hard(frame)
                     _title(figure.axes[0], label(part[0]), suite)
                     written += _save(figure, frame, directory / figure_name(kind, part[0]))

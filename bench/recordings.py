@@ -167,16 +167,17 @@ def _typed(recording: Recording, name: str) -> pd.DataFrame:
 
 
 def _refuse_outside(recording: Recording, name: str, values: NDArray[np.float64], column: tables.Column) -> None:
-    high = column.high if column.high is not None else 1.0 if pa.types.is_boolean(column.type) else np.inf
-    outside = (values < 0) | (values > high) | np.isinf(values)
-    if pa.types.is_integer(column.type):
+    whole_numbers = pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)
+    largest = np.iinfo(np.int32).max if pa.types.is_integer(column.type) else np.finfo(np.float32).max
+    high = column.high if column.high is not None else 1.0 if pa.types.is_boolean(column.type) else float(largest)
+    outside = (values < 0) | (values > high)
+    if whole_numbers:
         outside |= ~np.isnan(values) & (values != np.floor(values))
     if outside.any():
         query, model = np.argwhere(outside)[0]
-        whole = "whole numbers " if pa.types.is_integer(column.type) else ""
+        whole = "whole numbers " if whole_numbers else ""
         raise InputError(
-            f"{name} is {values[query, model]:g} for {recording.cell(outside)}; allowed: {whole}"
-            f"{f'in [0, {high:g}]' if np.isfinite(high) else 'from 0'}"
+            f"{name} is {values[query, model]:g} for {recording.cell(outside)}; allowed: {whole}in [0, {high:g}]"
         )
 
 

@@ -1,6 +1,6 @@
 """Replay: recorded outcomes answer for the models, a ledger writes down every call, and prices come from the ledger."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from routers.base import (
     Votes,
 )
 from tasks.errors import InputError
+from tasks.scenarios import Average, query_weights
 from tasks.suite import Rows, Suite
 
 MaskArray = NDArray[np.uint64]
@@ -62,7 +63,7 @@ class Ledger:
 class Recorded:
     """The recordings of some queries that one router may see: nothing else is in reach of its environment."""
 
-    completion_tokens: FloatArray
+    completion_tokens: FloatArray | None = None
     answer_texts: NDArray[np.object_] | None = None
     answer_embeddings: Mapping[int, FloatArray] = field(default_factory=dict)
     votes: Mapping[str, FloatArray] | None = None
@@ -81,7 +82,8 @@ def recorded_for(suite: Suite, rows: Rows, signals: Signal, scenario: str) -> Re
     n, k = len(rows), len(suite.pool)
     shown: dict[str, Any] = {}
     if Signal.ANSWER in signals:
-        texts = suite.outcomes.get("answer")
+        texts, tokens = (suite.outcomes.get(name) for name in ("answer", "completion_tokens"))
+        shown["completion_tokens"] = np.full((n, k), np.nan) if tokens is None else tokens[rows].astype(np.float64)
         shown["answer_texts"] = None if texts is None else texts[rows]
         found = {m: suite.embedding(f"answer/{name}") for m, name in enumerate(suite.pool.names)}
         shown["answer_embeddings"] = {m: e[rows].astype(np.float32) for m, e in found.items() if e is not None}
@@ -99,8 +101,18 @@ def recorded_for(suite: Suite, rows: Rows, signals: Signal, scenario: str) -> Re
         shown["outcomes"] = suite.correct[rows].astype(np.float64)
     if Signal.POSTERIOR in signals:
         shown["posteriors"] = {kind: values[rows].astype(np.float64) for kind, values in suite.posteriors.items()}
-    tokens = suite.outcomes.get("completion_tokens")
-    return Recorded(np.full((n, k), np.nan) if tokens is None else tokens[rows].astype(np.float64), **shown)
+    for value in shown.values():
+        _freeze(value)
+    return Recorded(**shown)
+
+
+def _freeze(value: Any) -> Any:
+    """Make arrays read-only, and those in nested dictionaries: what one router changes, the next would see."""
+    if isinstance(value, np.ndarray):
+        value.flags.writeable = False
+    for part in value.values() if isinstance(value, dict) else ():
+        _freeze(part)
+    return value
 
 
 class ReplayEnv:
@@ -114,7 +126,9 @@ class ReplayEnv:
     def answer(self, model: int, rows: IntArray) -> Answers:
         """Return the recorded answers of `model`; charged."""
         self._demand(Signal.ANSWER)
-        shown, tokens = self._recorded, self._recorded.completion_tokens[:, model]
+        shown = self._recorded
+        assert shown.completion_tokens is not None  # noqa: S101  (cut out for every router that declares ANSWER)
+        tokens = shown.completion_tokens[:, model]
         self._ledger.write("answered", model, rows, tokens)
         embeddings = shown.answer_embeddings.get(model)
         return Answers(
@@ -124,7 +138,7 @@ class ReplayEnv:
         )
 
     def verify(self, model: int, rows: IntArray, k: int) -> Votes:
-        """Return the recorded votes of `model` on its own answers; charged. `k` must be the number recorded."""
+        """Return the recorded votes of `model` on its own answers; charged. `k` may not be below the votes recorded."""
         self._demand(Signal.VERIFY)
         votes = self._sparse(self._recorded.votes, "verification votes", model, rows)
         if votes["n_valid"].max(initial=0) > k:
@@ -185,24 +199,27 @@ class ReplayEnv:
         return {name: values[rows, model].astype(np.int64) for name, values in table.items()}
 
 
-def query_view(suite: Suite, rows: Rows, kinds: Iterable[str] = ("query/small", "query/large")) -> QueryView:
+def query_view(suite: Suite, rows: Rows, average: Average = "macro") -> QueryView:
     """Return the queries at `rows` as routers see them, with the query embeddings that the suite has."""
-    found = {kind: suite.embedding(kind) for kind in kinds}
-    texts = suite.queries["text"].iloc[rows]
+    found = {kind: suite.embedding(kind) for kind in ("query/small", "query/large")}
+    texts, task = suite.queries["text"].iloc[rows], suite.task[rows]
     return QueryView(
-        ids=suite.queries["query_id"].iloc[rows].to_numpy(dtype=object),
-        task=suite.task[rows],
+        ids=_freeze(suite.queries["query_id"].iloc[rows].to_numpy(dtype=object, copy=True)),
+        task=_freeze(task),
         tasks=suite.manifest.tasks,
         pool=suite.pool,
-        embeddings={kind: vectors[rows].astype(np.float32) for kind, vectors in found.items() if vectors is not None},
-        texts=texts.to_numpy(dtype=object) if bool(texts.notna().all()) else None,
+        embeddings=_freeze(
+            {k: vectors[rows].astype(np.float32) for k, vectors in found.items() if vectors is not None}
+        ),
+        weight=_freeze(query_weights(task, average) if len(rows) else np.zeros(0)),
+        texts=_freeze(texts.to_numpy(dtype=object, copy=True)) if bool(texts.notna().all()) else None,
     )
 
 
-def training_view(suite: Suite, rows: Rows, signals: Signal, scenario: str) -> TrainingView:
+def training_view(suite: Suite, rows: Rows, signals: Signal, scenario: str, average: Average = "macro") -> TrainingView:
     """Return the queries at `rows` with their labels, and an environment that is neither charged nor kept."""
     env = ReplayEnv(recorded_for(suite, rows, signals, scenario), signals, Ledger(len(rows)))
-    return TrainingView(query_view(suite, rows), suite.correct[rows].astype(np.float64), env)
+    return TrainingView(query_view(suite, rows, average), _freeze(suite.correct[rows].astype(np.float64)), env)
 
 
 def settle(ledger: Ledger, chosen: IntArray, completion_tokens: FloatArray) -> BoolArray:

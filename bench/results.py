@@ -82,7 +82,9 @@ def write(
     settings = {one.spec.name: params_of(one.router) for one in routed}
     write_whole(directory / "run.json", _json({"schema": SCHEMA, **run, "suite": summary, "routers": settings}))
     write_whole(directory / "leaderboard.json", _json(leaderboard))
-    flat = pd.DataFrame(records).drop(columns=list(NESTED))
+    flat = pd.DataFrame(records).drop(columns=list(NESTED)).convert_dtypes()
+    flat.insert(0, "suite", summary["name"])
+    flat.insert(1, "kind", summary["kind"])
     write_whole(directory / "leaderboard.csv", flat.to_csv(index=False))
     _write_ledgers(directory, suite, routed)
     (directory / "figures").mkdir()
@@ -90,7 +92,7 @@ def write(
 
 
 def _json(content: Any) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=repr) + "\n"
 
 
 def _write_ledgers(directory: Path, suite: Suite, routed: Sequence[Routed]) -> None:

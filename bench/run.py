@@ -4,6 +4,7 @@ python -m bench.run --routers all --split ood
 """
 
 import datetime
+import os
 import shlex
 import sys
 from argparse import Namespace
@@ -13,16 +14,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from bench import results
 from bench.cli import Parser, console, run
 from bench.config import RunConfig
-from bench.evaluate import evaluate
+from bench.evaluate import evaluate, usable
 from bench.metrics import Row, rows
 from bench.suites import DEFAULT, names, open_suite
 from leaderboard.build import build, checkout_page
 from routers.base import Accounting
-from routers.registry import registered, select
+from routers.registry import RouterSpec, registered, select
 from tasks.errors import InputError, one_of
 from tasks.files import whole_directory
 from tasks.scenarios import SCENARIOS, Scenario, scenario
@@ -39,24 +41,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     full = open_suite(args.suite)
     suite = _subset(full, args.models)
-    config = _config(args, suite)
     specs, named = select(args.routers, suite.pool)
+    config = _config(args, suite, specs)
     fitted_on = suite if config.refit else full
+    routers, skipped = usable(suite, fitted_on, specs, named)
     target = args.out or Path("results") / suite.manifest.name / config.run_id
     command = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if argv is None else argv)])
     with whole_directory(target, marker="run.json") as scratch:
-        with _progress(len(specs)) as tick:
-            routed, skipped = evaluate(suite, fitted_on, specs, named, config, args.jobs, tick)
+        with _progress(len(routers)) as tick:
+            routed = evaluate(suite, fitted_on, routers, config, args.jobs, tick)
         found = rows(routed, suite, config)
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         results.write(scratch, results.provenance(config, command, created), suite, routed, found, skipped)
         build([scratch], [scratch / "index.html"])
-    page = checkout_page() or target / "index.html"
-    if page != target / "index.html":
-        build([target], [page])
     _show(out, suite, config, found, skipped)
-    out.print(f"run:  {target}\npage: {page}", soft_wrap=True)
+    out.print(f"run:  {target}\npage: {_page(target)}", soft_wrap=True)
     return 0
+
+
+def _page(target: Path) -> Path:
+    """Return where to look: the checkout's own page, brought up to date, or the run's where there is none to write."""
+    page = checkout_page()
+    if page is None or not os.access(page.parent, os.W_OK):
+        return target / "index.html"
+    build([target], [page])
+    return page
 
 
 def _parse(argv: Sequence[str] | None) -> Namespace:
@@ -95,7 +104,7 @@ def _subset(full: Suite, models: str | None) -> Suite:
     return full.subset(wanted)
 
 
-def _config(args: Namespace, suite: Suite) -> RunConfig:
+def _config(args: Namespace, suite: Suite, specs: Sequence[RouterSpec]) -> RunConfig:
     for name, least in (("seeds", 1), ("jobs", 1)):
         if getattr(args, name) < least:
             raise InputError(f"--{name} is {getattr(args, name)}, but must be at least {least}")
@@ -104,7 +113,7 @@ def _config(args: Namespace, suite: Suite) -> RunConfig:
     return RunConfig(
         suite=suite.manifest.name,
         suite_sha256=suite.sha256 or "",
-        routers=tuple(sorted(spec.name for spec in select(args.routers, suite.pool)[0])),
+        routers=tuple(sorted(spec.name for spec in specs)),
         scenarios=_scenarios(args),
         splits=_splits(args.split, suite),
         models=suite.pool.names,
@@ -181,23 +190,20 @@ def _list(out: Console) -> None:
 def _show(
     out: Console, suite: Suite, config: RunConfig, found: Sequence[Row], skipped: Sequence[dict[str, str]]
 ) -> None:
-    mark = (
-        " [bold red](simulated outcomes)[/]"
-        if suite.manifest.kind == "simulated"
-        else f" ({suite.manifest.kind} outcomes)"
-    )
+    kind = suite.manifest.kind
     charged = (
         "cost as each router's authors charge it" if config.accounting == "paper" else f"cost: {config.accounting}"
     )
     for chosen in config.scenarios:
         for split in config.splits:
-            title = f"{suite.manifest.name}{mark} · {chosen.name or 'alpha'} α = {chosen.alpha:g} · {split} · {charged}"
+            title = Text(suite.manifest.name).append(f" ({kind} outcomes)", "bold red" if kind == "simulated" else "")
+            title.append(f" · {chosen.name or 'alpha'} α = {chosen.alpha:g} · {split} · {charged}")
             _show_table(out, title, [row for row in found if row.alpha == chosen.alpha and row.split == split])
     for one in skipped:
         out.print(f"left out: {one['router']}: {one['reason']}", soft_wrap=True)
 
 
-def _show_table(out: Console, title: str, found: Sequence[Row]) -> None:
+def _show_table(out: Console, title: Text, found: Sequence[Row]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("rank", justify="right")
     table.add_column("router", no_wrap=True)

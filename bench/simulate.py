@@ -44,7 +44,7 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Latents:
-    """What is drawn once for all signals: (n, K) latents, thresholds b (n, K), their loadings (n, K), domain masks."""
+    """What is drawn once for all signals: z (n,), own parts, loadings ρ and thresholds b, each (n, K)."""
 
     shared: Array
     own: Array
@@ -61,12 +61,14 @@ class Latents:
 def simulate(seed: int = 0, external_specificity: float = 0.0, scale: float = 1.0) -> Suite:
     """Return the simulated suite; `scale` shrinks every part for quick tests (1 is the published test sizes).
 
-    Raises `InputError` where specificity or scale lie outside [0, 1] or (0, 1].
+    Raises `InputError` where specificity or scale lie outside [0, 1] or (0, 1], or the seed is negative.
     """
     if not 0.0 <= external_specificity <= 1.0:
         raise InputError(f"external specificity is {external_specificity}, outside [0, 1]")
     if not 0.0 < scale <= 1.0:
         raise InputError(f"scale is {scale}, outside (0, 1]")
+    if seed < 0:
+        raise InputError(f"seed is {seed}, but must be at least 0")
     facts = Facts.read()
     p = calibrate(facts, external_specificity)
     queries = _queries(facts, scale)
@@ -74,15 +76,16 @@ def simulate(seed: int = 0, external_specificity: float = 0.0, scale: float = 1.
     world = _latents(queries, facts, p, np.random.default_rng(next(streams)))
     correct = _correct(world, queries, facts)
     task_part = _TaskPart(facts, queries, next(streams))
-    embeddings, posteriors, large = {}, {}, (np.zeros(0), np.zeros(0))
+    embeddings, posteriors, seen = {}, {}, {}
     for level, noise in (("small", p.noise_query_small), ("large", p.noise_query_large)):
         mean, variance = _external_signal(world, noise, external_specificity, np.random.default_rng(next(streams)))
         embeddings[f"query/{level}"] = task_part.embed(mean / np.sqrt(1.0 - variance), next(streams))
         posteriors[f"query/{level}"] = ndtr((world.bases - mean) / np.sqrt(variance))
-        large = mean, variance
+        seen[level] = mean, variance
     answer = world.latent + p.noise_answer * np.random.default_rng(next(streams)).standard_normal(world.latent.shape)
-    precision = 1.0 / large[1] + 1.0 / p.noise_answer**2
-    mean = (large[0] / large[1] + answer / p.noise_answer**2) / precision
+    mean, variance = seen["large"]
+    precision = 1.0 / variance + 1.0 / p.noise_answer**2
+    mean = (mean / variance + answer / p.noise_answer**2) / precision
     posteriors["answer"] = ndtr((world.bases - mean) * np.sqrt(precision))
     for j, (model, stream) in enumerate(zip(facts.models.index, next(streams).spawn(len(facts.models)), strict=True)):
         embeddings[f"answer/{model}"] = task_part.embed(answer[:, [j]] / np.sqrt(1.0 + p.noise_answer**2), stream)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import InputError, examples
 
-_PICKLE_NAMES = {".pkl", ".pickle", ".pck", ".joblib"}
+PICKLE_NAMES = {".pkl", ".pickle", ".pck", ".joblib", ".pt"}
 # Protocols 2 to 5 begin with a mark; the older ones begin with a global, or with a tuple, list or dict and its memo.
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|c[\w.]+\n\w+\n|\([ldt]p|[\]}]q")
 _PLAIN = (
@@ -70,7 +70,7 @@ class Source:
             raise InputError(f"{self.path} is neither Parquet nor text in UTF-8 (CSV, JSON), plain or gzip'd") from None
         if not text.strip():
             raise InputError(f"{self.path} is empty")
-        return _json(self.path, text) if text.lstrip()[0] in "[{" else _csv(self.path, text)
+        return parse_json(self.path, text) if text.lstrip()[0] in "[{" else _csv(self.path, text)
 
     def table(self, required: Sequence[str]) -> pd.DataFrame:
         """Return the content as a table with the columns `required`; raises `InputError` naming what it lacks."""
@@ -111,7 +111,7 @@ def open_source(argument: str) -> Source:
 
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of a file; raises `InputError` where it cannot be read or is a pickle by its name or content."""
-    if _PICKLE_NAMES & {suffix.lower() for suffix in path.suffixes}:
+    if PICKLE_NAMES & {suffix.lower() for suffix in path.suffixes}:
         raise _pickle(path)
     try:
         raw = path.read_bytes()
@@ -185,7 +185,8 @@ def _without_row_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[name for name in frame.columns if not _ROW_NUMBER.fullmatch(name)]]
 
 
-def _json(path: Path, text: str) -> Any:
+def parse_json(path: Path, text: str) -> Any:
+    """Return the content of a JSON document or of JSON lines (a list); raises `InputError` naming line and fault."""
     try:
         return _parsed(text)
     except json.JSONDecodeError as whole:

@@ -9,13 +9,13 @@ import platformdirs
 
 import tasks
 from bench import simulate, world
-from tasks import storage
+from bench.sources import PICKLE_NAMES
+from tasks import scenarios, storage, tables, types
 from tasks.errors import InputError, one_of
 from tasks.suite import Suite
 
 DEFAULT = simulate.NAME
 SHIPPED = Path(tasks.__file__).parent / "suites"
-PICKLES = {".pkl", ".pickle", ".pt", ".joblib"}
 
 
 def names() -> list[str]:
@@ -26,10 +26,12 @@ def names() -> list[str]:
 def open_suite(name: str) -> Suite:
     """Load the suite called `name`, or the one in the directory `name`; raises `InputError` where there is none."""
     path = Path(name)
+    if len(path.name) > 255:
+        raise InputError("a suite is a name or a directory, but no name is as long as the one given")
     if name not in names() and path.is_file():
         reason = (
             "a pickle runs whatever code is in it when it is loaded, so none is ever read"
-            if path.suffix in PICKLES
+            if path.suffix in PICKLE_NAMES
             else "a suite is a directory"
         )
         raise InputError(
@@ -49,12 +51,15 @@ def generated() -> Path:
     finds a stale suite.
     """
     digest = hashlib.sha256(" ".join(f"{p}={version(p)}" for p in ("numpy", "scipy", "pyarrow")).encode())
-    modules = [Path(str(module.__file__)) for module in (world, simulate, storage)]
+    modules = [Path(str(module.__file__)) for module in (world, simulate, storage, tables, types, scenarios)]
     for source in [*modules, *sorted((modules[0].parent / "published").glob("*.csv"))]:
         digest.update(source.read_bytes())
     directory = cache() / f"{simulate.NAME}-{digest.hexdigest()[:12]}"
     if not (directory / "suite.json").exists():
-        storage.save(simulate.simulate(), directory)
+        try:
+            storage.save(simulate.simulate(), directory)
+        except InputError as error:
+            raise InputError(f"the generated suite cannot be kept: {error}, by setting $DISROUTER_CACHE") from None
     return directory
 
 

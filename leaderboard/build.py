@@ -127,7 +127,7 @@ def read(run: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from None
 
 
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     out = arguments.out or checkout_page() or arguments.runs[0] / "index.html"
     build(arguments.runs, [out])
-    cli.console().print(f"page: {out}", soft_wrap=True, markup=False)
+    cli.console().print(f"page: {out}", soft_wrap=True)
     return 0
 
 

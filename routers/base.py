@@ -61,8 +61,9 @@ class Answerer(enum.Enum):
 class QueryView:
     """Queries as a router sees them: never a label.
 
-    `ids` (n,) text; `task` (n,) index into `tasks`; `texts` (n,) or None; `embeddings` (n, d) by kind, float32.
-    A decision is an index into `pool`.
+    `ids` (n,) text; `task` (n,) index into `tasks`; `texts` (n,) or None; `embeddings` (n, d) by kind, float32;
+    `weight` (n,) how much each query counts in the mean that utility is. All arrays are read-only. A decision is an
+    index into `pool`.
     """
 
     ids: NDArray[np.object_]
@@ -70,6 +71,7 @@ class QueryView:
     tasks: tuple[Task, ...]
     pool: ModelPool
     embeddings: Mapping[str, FloatArray]
+    weight: FloatArray
     texts: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
@@ -81,6 +83,7 @@ class QueryView:
             self,
             ids=self.ids[rows],
             task=self.task[rows],
+            weight=self.weight[rows],
             embeddings={kind: vectors[rows] for kind, vectors in self.embeddings.items()},
             texts=None if self.texts is None else self.texts[rows],
         )
@@ -246,5 +249,5 @@ def uniform_draw(ids: NDArray[np.object_], n: int, seed: int) -> IntArray:
 
 
 def params_of(router: Router) -> dict[str, Any]:
-    """Return the router's hyperparameters as plain JSON values."""
+    """Return the router's hyperparameters by name."""
     return dict(router.get_params(deep=False))

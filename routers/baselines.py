@@ -17,7 +17,7 @@ from routers.base import (
     uniform_draw,
 )
 from routers.thresholds import search_cascade
-from tasks.scenarios import Scenario, macro_mean
+from tasks.scenarios import Scenario, weighted_mean
 from tasks.suite import SOLVED
 from tasks.types import ModelPool
 
@@ -113,7 +113,7 @@ class UtilityOracleRouter(_Unlearned):
 
 
 class HindsightRouter(_Unlearned):
-    """The single model with the best macro utility on the very queries that are routed."""
+    """The single model with the best utility on the very queries that are routed."""
 
     joint = "hindsight is over a whole test set"
     signals = Signal.OUTCOME
@@ -124,22 +124,22 @@ class HindsightRouter(_Unlearned):
         self._fitted_pool()
         if len(queries) == 0:
             return np.zeros(0, dtype=np.int64)
-        best = best_utility(macro_mean(env.outcomes(), queries.task)[None, :], queries.pool.costs, scenario.alpha)
+        best = best_utility(weighted_mean(env.outcomes(), queries.weight)[None, :], queries.pool.costs, scenario.alpha)
         return np.repeat(best, len(queries))
 
 
 class BestSingleRouter(Router):
-    """The single model with the best macro utility on validation: deployable, and the row that everyone has to beat."""
+    """The single model with the best utility on validation: deployable, and the row that everyone has to beat."""
 
     pool_agnostic = True
     pool_: ModelPool
     accuracy_: FloatArray
 
     def fit(self, train: TrainingView, validation: TrainingView, scenario: Scenario) -> Self:
-        """Learn the (K,) macro accuracies on validation."""
+        """Learn the (K,) accuracies on validation."""
         del scenario
         self.pool_ = train.queries.pool
-        self.accuracy_ = macro_mean(validation.correct, validation.queries.task)
+        self.accuracy_ = weighted_mean(validation.correct, validation.queries.weight)
         return self
 
     def route(self, queries: QueryView, env: RoutingEnv, scenario: Scenario) -> IntArray:
@@ -176,7 +176,7 @@ class BayesCascadeRouter(Router):
     scorer could know at best.
     """
 
-    signals = Signal.POSTERIOR
+    signals = Signal.POSTERIOR | Signal.ANSWER
     alpha_mode = AlphaMode.REFIT
     kind: ClassVar[str] = "answer"
     pool_: ModelPool
@@ -187,21 +187,26 @@ class BayesCascadeRouter(Router):
         return frozenset({f"posteriors/{self.kind}"})
 
     def fit(self, train: TrainingView, validation: TrainingView, scenario: Scenario) -> Self:
-        """Search the (K − 1,) acceptance thresholds for macro utility on validation."""
+        """Search the (K − 1,) acceptance thresholds for utility on validation."""
         self.pool_ = train.queries.pool
         self.thresholds_ = search_cascade(
             validation.env.posterior(self.kind),
             validation.correct,
-            validation.queries.task,
+            validation.queries.weight,
             self.pool_.costs,
             scenario.alpha,
         )
         return self
 
     def route(self, queries: QueryView, env: RoutingEnv, scenario: Scenario) -> IntArray:
-        """Return the first stage whose posterior reaches its threshold."""
+        """Ask stage after stage; return the first whose posterior reaches its threshold."""
         del scenario
         self._columns(queries.pool)
-        accepted = env.posterior(self.kind) >= np.append(self.thresholds_, -np.inf)
-        first: IntArray = accepted.argmax(axis=1).astype(np.int64)
-        return first
+        chosen = np.full(len(queries), len(queries.pool) - 1, dtype=np.int64)
+        posterior, waiting = env.posterior(self.kind), np.arange(len(queries))
+        for stage, threshold in enumerate(self.thresholds_):
+            env.answer(stage, waiting)
+            accepted = posterior[waiting, stage] >= threshold
+            chosen[waiting[accepted]] = stage
+            waiting = waiting[~accepted]
+        return chosen

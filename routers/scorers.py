@@ -29,6 +29,7 @@ class EmbeddingScorer(BaseEstimator):  # type: ignore[misc]  # scikit-learn ship
 
     def fit(self, x: FloatArray, y: FloatArray, x_validation: FloatArray, y_validation: FloatArray) -> Self:
         """Fit one head for each of the K columns of `y` (n, K) on features `x` (n, d)."""
+        x, x_validation = np.asarray(x, dtype=np.float64), np.asarray(x_validation, dtype=np.float64)
         self.heads_ = [
             min(
                 (_head(x, y[:, j], strength) for strength in self.penalties),
@@ -40,7 +41,7 @@ class EmbeddingScorer(BaseEstimator):  # type: ignore[misc]  # scikit-learn ship
 
     def predict(self, x: FloatArray) -> FloatArray:
         """Return (n, K) probabilities."""
-        return np.column_stack([_predict(head, x) for head in self.heads_])
+        return np.column_stack([_predict(head, np.asarray(x, dtype=np.float64)) for head in self.heads_])
 
 
 def _head(x: FloatArray, y: FloatArray, strength: float) -> Any:

@@ -1,23 +1,21 @@
-"""Acceptance thresholds of a cascade, chosen for macro utility."""
+"""Acceptance thresholds of a cascade, chosen for utility."""
 
 import numpy as np
 
-from routers.base import BoolArray, FloatArray, IntArray
+from routers.base import BoolArray, FloatArray
 from tasks.scenarios import utility
 
 
 def search_cascade(
-    scores: FloatArray, correct: FloatArray, task: IntArray, costs: FloatArray, alpha: float
+    scores: FloatArray, correct: FloatArray, weight: FloatArray, costs: FloatArray, alpha: float
 ) -> FloatArray:
     """Return the (K − 1,) thresholds: stage i answers if its score reaches its threshold, the last stage always does.
 
-    `scores` and `correct` are (n, K). Coordinate ascent, started from every single model and from "accept where the
-    score says that passing on cannot pay": with the other stages fixed, the best threshold of one stage is found
-    exactly, by one sort. Thresholds need not be monotone, neither in score nor in acceptance rate. Only the model
-    that answers is charged.
+    `scores` and `correct` are (n, K), `weight` (n,) is how much each query counts. Coordinate ascent, started from
+    every single model and from "accept where the score says that passing on cannot pay": with the other stages fixed,
+    the best threshold of one stage is found exactly, by one sort. Thresholds need not be monotone, neither in score
+    nor in acceptance rate. Only the model that answers is charged.
     """
-    _, code, count = np.unique(task, return_inverse=True, return_counts=True)
-    weight = 1.0 / count[code]
     gain = weight[:, None] * utility(
         np.asarray(correct, dtype=np.float64), np.broadcast_to(costs, correct.shape), alpha
     )

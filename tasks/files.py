@@ -17,47 +17,69 @@ def whole_directory(target: Path, marker: str) -> Iterator[Path]:
     An existing `target` is replaced only if it is empty or holds the file `marker`, which shows that it is one of
     ours. Raises `InputError`, before the block runs, where the target may not be replaced or cannot be written.
     """
-    target = target.absolute()
-    if target.exists() and not (target / marker).is_file() and not (target.is_dir() and not any(target.iterdir())):
-        raise InputError(f"{target} exists and holds no {marker}, so it is left alone; name another directory")
-    try:
+    target = Path(os.path.abspath(target))  # noqa: PTH100  (a link itself is the target, not what it points to)
+    with _writing(target):
+        replaceable = not os.path.lexists(target) or _ours(target, marker)
+        if not replaceable:
+            raise InputError(f"{target} exists and holds no {marker}, so it is left alone; name another directory")
+        made = [parent for parent in target.parents if not parent.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name[:50]}-", dir=target.parent))
         scratch.chmod(0o777 & ~_umask())
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error.strerror}; name another directory") from None
     try:
         yield scratch
-        _replace_directory(scratch, target)
+        with _writing(target):
+            _replace_directory(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        for parent in made:  # innermost first; one that holds something by now stays
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def _ours(target: Path, marker: str) -> bool:
+    if target.is_symlink() or os.path.ismount(target):
+        raise InputError(f"{target} is a link or a mount point, which cannot be replaced; name a directory below it")
+    return (target / marker).is_file() or (target.is_dir() and not any(target.iterdir()))
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}; name another place") from None
 
 
 def _replace_directory(scratch: Path, target: Path) -> None:
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-        target.rename(old / "it")
+    if not target.exists():
         scratch.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name[:50]}-old-", dir=target.parent))
+    target.rename(aside / "it")
+    try:
         scratch.rename(target)
+    except OSError:
+        (aside / "it").rename(target)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
     """Write one file whole; raises `InputError` where it cannot be written."""
     raw = data.encode() if isinstance(data, str) else data
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-        Path(scratch).chmod(0o666 & ~_umask())
-        Path(scratch).replace(path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:50]}-", dir=path.parent)
+        scratch = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(raw)
+            scratch.chmod(0o666 & ~_umask())
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 def _umask() -> int:

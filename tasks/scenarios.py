@@ -1,7 +1,7 @@
 """Scenarios, and the one formula that every router is judged by."""
 
 from dataclasses import dataclass
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from tasks.errors import InputError, one_of
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
+Average = Literal["macro", "micro"]
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,22 @@ def utility(accuracy: float | Floats, cost: float | Floats, alpha: float) -> flo
     return accuracy - alpha * cost
 
 
-def macro_mean(values: Floats, task: Ints) -> Floats:
-    """Return the mean over tasks of the mean over each task's queries: (n,) → (), (n, K) → (K,).
+def query_weights(task: Ints, average: Average = "macro") -> NDArray[np.float64]:
+    """Return (n,) weights, summing to 1, under which a sum over queries is the mean that utility is made of.
 
-    `task` (n,) holds codes from 0. Every task that occurs weighs the same, however many queries it has: the
-    convention of the paper's tables. Raises `InputError` where there is no query.
+    `task` (n,) holds codes from 0. With `macro`, the convention of the paper's tables, every task that occurs weighs
+    the same, however many queries it has; with `micro` every query does. Raises `InputError` where there is no query.
     """
-    if len(values) == 0:
+    if len(task) == 0:
         raise InputError("there is no query to average over")
     count = np.bincount(task)
-    present = count > 0
-    # a weighted count adds in one fixed order, where a product of matrices may add in another with other threads
-    columns = values[:, None] if values.ndim == 1 else values
-    totals = np.array([np.bincount(task, weights=column)[present] for column in columns.T])
-    means: Floats = (totals / count[present]).mean(axis=1)
-    return means[0] if values.ndim == 1 else means
+    weights: NDArray[np.float64] = 1.0 / (count[task] * np.count_nonzero(count))
+    return weights if average == "macro" else np.full(len(task), 1.0 / len(task))
+
+
+def weighted_mean(values: Floats, weights: Floats) -> NDArray[np.float64]:
+    """Return the weighted mean over queries: (n,) → (), (n, K) → (K,)."""
+    # sums, where a product of matrices would add in an order that depends on the number of threads; and a quotient of
+    # two sums of one kind, so that the mean of ones is one
+    total: NDArray[np.float64] = np.sum(np.ascontiguousarray(values.T) * weights, axis=-1, dtype=np.float64)
+    return total / np.sum(weights)

@@ -1,6 +1,5 @@
 """Load and save a suite: `suite.json` beside one Parquet table for each kind of recording."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tasks.errors import InputError, examples
 from tasks.files import whole_directory, write_whole
 from tasks.suite import Suite, directory_hash
 from tasks.types import Manifest, ModelPool
+from tasks.validation import twice_given
 
 Array = NDArray[Any]
 _SPARSE = {"samples": tables.SAMPLES, "verifications": tables.VERIFICATIONS}
@@ -36,16 +36,11 @@ def load_manifest(directory: Path) -> Manifest:
     if not path.is_file():
         raise InputError(f"{directory} is not a suite: it holds no suite.json")
     try:
-        content = json.loads(path.read_text())
-        if isinstance(content, dict) and content.get("version", 1) != 1:
-            raise InputError(f"{path}: layout version {content['version']} is unknown; this release reads version 1")
-        return Manifest.model_validate(content)
+        return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "suite"
         raise InputError(f"{path}: {where}: {first['msg']}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
 
 
 def load(directory: Path) -> Suite:
@@ -56,8 +51,7 @@ def load(directory: Path) -> Suite:
     table = tables.read(directory / "queries.parquet", tables.QUERIES)
     queries = pd.DataFrame({name: _series(table, name) for name in tables.QUERIES})
     ids, names = pd.Index(queries["query_id"]), pd.Index(pool.names)
-    if ids.has_duplicates:
-        raise InputError(f"queries.parquet: query_id {examples(map(repr, ids[ids.duplicated()]))} stands there twice")
+    twice_given(ids)
     sparse: dict[str, dict[str, Array]] = {}
     for name, columns in _SPARSE.items():
         path = directory / f"{name}.parquet"
@@ -143,14 +137,7 @@ def _load_embeddings(path: Path, ids: pd.Index) -> dict[str, Array]:
         raise InputError(
             f"{path.name}: columns {', '.join(table.column_names)} (wanted: query_id, kind, vector[, scale])"
         )
-    kind_of = table["vector"].type
-    if not pa.types.is_fixed_size_list(kind_of):
-        raise InputError(f"{path.name}: vector holds {kind_of}; a fixed-size list of float16 or int8 is wanted")
-    vectors = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, kind_of.list_size)
-    if kind_of.value_type == pa.int8():
-        if "scale" not in table.column_names:
-            raise InputError(f"{path.name}: int8 vectors want a column scale")
-        vectors = vectors * table["scale"].to_numpy().astype(np.float32)[:, None]
+    vectors = _vectors(path, table)
     query = tables.codes(f"{path.name}: query_id", table["query_id"], ids)
     kind_code, kinds = tables.labels(f"{path.name}: kind", table["kind"])
     found: dict[str, Array] = {}
@@ -163,6 +150,27 @@ def _load_embeddings(path: Path, ids: pd.Index) -> dict[str, Array]:
         found[kind] = np.empty((len(ids), vectors.shape[1]), dtype=vectors.dtype)
         found[kind][query[mine]] = vectors[mine]
     return found
+
+
+def _vectors(path: Path, table: pa.Table) -> Array:
+    """Return the (rows, d) vectors: floats as they are, int8 times their scale."""
+    kind = table["vector"].type
+    value = kind.value_type if pa.types.is_fixed_size_list(kind) else None
+    scaled = "scale" in table.column_names
+    if value is None or not (value == pa.int8() if scaled else pa.types.is_floating(value)):
+        raise InputError(
+            f"{path.name}: vector holds {kind}; a fixed-size list of floats, or of int8 beside a scale, is wanted"
+        )
+    if scaled and not pa.types.is_floating(table["scale"].type):
+        raise InputError(f"{path.name}: scale holds {table['scale'].type}, but numbers are wanted")
+    flat = table["vector"].combine_chunks().flatten()
+    if table["vector"].null_count or flat.null_count or (scaled and table["scale"].null_count):
+        raise InputError(f"{path.name}: a vector or a part of one is empty")
+    vectors: Array = flat.to_numpy(zero_copy_only=False).reshape(-1, kind.list_size)
+    if scaled:
+        vectors = vectors * table["scale"].to_numpy().astype(np.float32)[:, None]
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        return vectors if vectors.dtype == np.float16 else vectors.astype(np.float32)
 
 
 def save(suite: Suite, directory: Path) -> None:

@@ -133,9 +133,12 @@ def _checked(path: Path, name: str, values: pa.ChunkedArray, column: Column) -> 
         values = values.cast(pa.float64()) if pa.types.is_decimal(values.type) else values
         if pa.types.is_boolean(values.type) and not pa.types.is_boolean(column.type):
             values = values.cast(pa.int8())
+        values = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
         cast = values.cast(column.type, safe=not pa.types.is_floating(column.type))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InputError(f"{where} holds {values.type}, which does not fit {column.type}") from None
+    if pa.types.is_floating(cast.type) and pc.any(pc.is_inf(cast)).as_py():
+        raise InputError(f"{where} is infinite, or too large for it, first in row {_first(pc.is_inf(cast))}")
     if pa.types.is_floating(cast.type) and pc.any(pc.is_nan(cast)).as_py():
         raise InputError(
             f"{where} is NaN, first in row {_first(pc.is_nan(cast))}; leave a cell empty where nothing is known"
@@ -157,6 +160,8 @@ def _checked_strings(where: str, values: pa.ChunkedArray, column: Column) -> pa.
         raise InputError(f"{where} holds {values.type}, but text is wanted")
     if column.required and not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
+    if not column.required:
+        values = values.cast(pa.string())
     if column.allowed:
         code, spelled = labels(where, values.drop_null())
         strange = sorted({spelled[i] for i in np.unique(code)} - set(column.allowed))

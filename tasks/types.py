@@ -1,11 +1,12 @@
 """The nouns of the benchmark: model, model pool, task, encoder, and the manifest that ties a suite together."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tasks.errors import InputError, one_of
 
@@ -118,10 +119,17 @@ class Published(Record):
     source: str
 
 
+def suite_name(name: str) -> str:
+    """Return a suite's name if it can name a directory everywhere; raises `InputError` where it cannot."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise InputError(f"a suite's name is letters, digits, '.', '_' and '-', 100 at most, but was {name!r}")
+    return name
+
+
 class Manifest(Record):
     """`suite.json`: all that is known of a suite beside its tables. `version` is the version of the layout."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, AfterValidator(suite_name)]
     version: int = FORMAT_VERSION
     kind: Literal["recorded", "imported", "simulated"]
     description: str = ""

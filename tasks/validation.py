@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from tasks.errors import InputError, examples, one_of
 
@@ -16,14 +17,18 @@ def validate(suite: "Suite") -> None:
     """Raise `InputError` naming table and first offender where the suite cannot be trusted."""
     if len(suite.pool) > MAX_MODELS:
         raise InputError(f"a pool of {len(suite.pool)} models is more than the {MAX_MODELS} that a suite may hold")
-    ids = suite.queries["query_id"]
-    if ids.duplicated().any():
-        raise InputError(f"queries.parquet: query_id {examples(map(repr, ids[ids.duplicated()]))} stands there twice")
+    twice_given(pd.Index(suite.queries["query_id"]))
     _validate_tasks(suite)
     _validate_correct(suite)
     _validate_counts(suite)
     _validate_self_routes(suite)
     _validate_embeddings(suite)
+
+
+def twice_given(ids: pd.Index) -> None:
+    """Raise `InputError` naming the query ids that stand there twice."""
+    if ids.has_duplicates:
+        raise InputError(f"queries.parquet: query_id {examples(map(repr, ids[ids.duplicated()]))} stands there twice")
 
 
 def _cell(suite: "Suite", bad: np.ndarray) -> str:
@@ -92,5 +97,8 @@ def _validate_embeddings(suite: "Suite") -> None:
         sizes = ", ".join(f"{kind} {vectors.shape[1]}" for kind, vectors in suite.embeddings.items())
         raise InputError(f"embeddings of one suite share one dimension, but there are {sizes}")
     for kind, encoder in suite.manifest.encoders.items():
+        stored = suite.embeddings.get(kind)
+        if stored is not None and encoder.dimension not in (None, stored.shape[1]):
+            raise InputError(f"suite.json: encoder {kind} has dimension {encoder.dimension}, stored {stored.shape[1]}")
         if encoder.alias_of is not None and encoder.alias_of not in suite.embeddings:
             raise InputError(f"suite.json: encoder {kind} is an alias of {encoder.alias_of}, which is not stored")

@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from bench.replay import Ledger, ReplayEnv, query_view, recorded_for, settle, training_view
+from bench.replay import Ledger, ReplayEnv, price, query_view, recorded_for, settle, training_view
 from routers.base import Accounting, AlphaMode, Answerer, PredictiveRouter, Router, Signal, SignalError
 from routers.registry import RouterSpec, built_in, registered, single_models
 from tasks.scenarios import BALANCE, COST_FIRST, PERFORMANCE_FIRST, SCENARIOS, Scenario
@@ -174,21 +174,25 @@ def reachable(roots: list[Any]) -> Any:
 
 
 def test_asks_only_for_what_it_declares(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
-    """With only the declared tables recorded, it runs; the environment itself refuses the rest."""
+    """With nothing recorded but what it declares, it decides the same."""
     router = fit(spec.build(), simulated)
-    route(router, simulated, rows)  # an undeclared call would raise SignalError
+    posteriors = simulated.posteriors if Signal.POSTERIOR in router.signals else {}
+    votes = simulated.verifications if Signal.VERIFY in router.signals else {}
+    agents = simulated.self_routes if Signal.SELF_ROUTE in router.signals else {}
+    answers = Signal.ANSWER in router.signals
+    embeddings = {k: e for k, e in simulated.embeddings.items() if answers or not k.startswith("answer/")}
+    bare = replace(simulated, posteriors=posteriors, verifications=votes, self_routes=agents, embeddings=embeddings)
+    np.testing.assert_array_equal(route(router, bare, rows), route(router, simulated, rows))
+
+
+@pytest.mark.parametrize("call", ["answer", "verify", "sample", "self_route", "outcomes", "posterior"])
+def test_the_environment_refuses_what_was_not_declared(call: str, simulated: Suite, rows: Any) -> None:
     env = ReplayEnv(recorded_for(simulated, rows, Signal.NONE, "balance"), Signal.NONE, Ledger(len(rows)))
     everything = np.arange(len(rows))
-    for call in (
-        lambda: env.answer(0, everything),
-        lambda: env.verify(0, everything, 10),
-        lambda: env.sample(0, everything),
-        lambda: env.self_route(0, everything, "rl"),
-        env.outcomes,
-        lambda: env.posterior("query/large"),
-    ):
-        with pytest.raises(SignalError, match="declares"):
-            call()
+    arguments = {"answer": (0, everything), "verify": (0, everything, 10), "sample": (0, everything),
+                 "self_route": (0, everything, "rl"), "posterior": ("query/large",)}  # fmt: skip
+    with pytest.raises(SignalError, match="declares"):
+        getattr(env, call)(*arguments.get(call, ()))
 
 
 def test_a_pool_of_one_model_works(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
@@ -221,13 +225,26 @@ def test_probabilities_are_probabilities(spec: RouterSpec, simulated: Suite, row
     assert ((p >= 0) & (p <= 1)).all()
 
 
-def test_every_call_is_in_the_ledger(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
-    router = fit(spec.build(), simulated)
-    recorded, ledger = recorded_for(simulated, rows, router.signals, "balance"), Ledger(len(rows))
-    chosen = router.route(query_view(simulated, rows), ReplayEnv(recorded, router.signals, ledger), BALANCE)
-    delivered = settle(ledger, chosen, recorded.completion_tokens)
-    answered = ledger.asked("answered", len(simulated.pool))[np.arange(len(rows)), chosen]
-    assert (answered | delivered).all(), "somebody answers every query, and is charged"
+ASKING = Signal.ANSWER | Signal.SELF_ROUTE
+
+
+@routers_that(lambda router: bool(router.signals & ASKING))
+def test_a_cascade_pays_for_every_stage_that_it_passed(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router, ledger = fit(spec.build(), simulated), Ledger(len(rows))
+    env = ReplayEnv(recorded_for(simulated, rows, router.signals, "balance"), router.signals, ledger)
+    chosen = router.route(query_view(simulated, rows), env, BALANCE)
+    asked = ledger.asked("answered", len(simulated.pool)) | ledger.asked("self_routed", len(simulated.pool))
+    assert asked[chosen > 0].any(axis=1).all(), "nobody knows to pass a stage without having asked it"
+
+
+def test_the_chosen_model_is_charged_whoever_chose_it(spec: RouterSpec, simulated: Suite, rows: Any) -> None:
+    router, ledger = fit(spec.build(), simulated), Ledger(len(rows))
+    env = ReplayEnv(recorded_for(simulated, rows, router.signals, "balance"), router.signals, ledger)
+    chosen = router.route(query_view(simulated, rows), env, BALANCE)
+    delivered = settle(ledger, chosen, np.zeros(simulated.correct[rows].shape))
+    paid = price(ledger, chosen, simulated, rows)
+    assert (paid[Accounting.EVERY_CALL] >= paid[Accounting.FINAL] - 1e-12).all()
+    assert not delivered.any() or router.delivers is Answerer.AGENT
 
 
 def test_listing_imports_no_heavy_package() -> None:

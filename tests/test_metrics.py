@@ -12,7 +12,7 @@ from bench.evaluate import evaluate
 from bench.metrics import Row, rows
 from routers.registry import built_in, single_models
 from tasks.errors import InputError
-from tasks.scenarios import BALANCE, COST_FIRST, PERFORMANCE_FIRST, Scenario, macro_mean, utility
+from tasks.scenarios import BALANCE, COST_FIRST, PERFORMANCE_FIRST, Scenario, query_weights, utility, weighted_mean
 from tasks.suite import Suite
 from tests.toys import toy_suite
 
@@ -30,7 +30,10 @@ def run(suite: Suite, names: Any = REFERENCES, **changes: Any) -> dict[str, Row]
     }
     config = RunConfig(**(settings | changes))
     specs = [built_in()[name] for name in names] + list(single_models(suite.pool).values())
-    return {row.router: row for row in rows(evaluate(suite, suite, specs, frozenset(), config)[0], suite, config)}
+    return {
+        row.router: row
+        for row in rows(evaluate(suite, suite, [(spec, spec.build()) for spec in specs], config), suite, config)
+    }
 
 
 def learnable(test: Any, tasks: Any) -> Suite:
@@ -95,7 +98,20 @@ def test_best_single_depends_on_alpha_and_is_ranked() -> None:
         assert found["best_single"].utility == pytest.approx(max(found[f"single:{m}"].utility for m in "abc"))
 
 
-def test_percent_of_oracle_needs_headroom() -> None:
+def test_micro_judges_and_chooses_by_queries() -> None:
+    suite = learnable([[0, 1, 0]] * 9 + [[1, 0, 0]], ["big"] * 9 + ["little"])
+    micro, macro = run(suite, average="micro"), run(suite)
+    assert micro["best_single"].share["b"] == micro["best_single_hindsight"].share["b"] == 1.0
+    assert macro["best_single"].share["a"] == macro["best_single_hindsight"].share["a"] == 1.0
+
+
+def test_percent_of_oracle_needs_headroom_above_zero() -> None:
+    hopeless = toy_suite(
+        [[1, 0], [0, 1], [0, 0]] * 3,
+        costs=[1.0, 1.0],
+        splits=[s for s in ("train", "validation", "test") for _ in range(3)],
+    )
+    assert run(hopeless, scenarios=(Scenario(None, 1.0),))["random"].percent_of_oracle is None
     assert run(learnable([[1, 1, 1]], ["t"]))["oracle"].percent_of_oracle is None
     found = run(learnable(TEST, TASKS))
     assert found["oracle"].percent_of_oracle == 100.0
@@ -148,8 +164,10 @@ def test_bounds_hold_for_any_outcomes(matrix: list[list[float]], alpha: float) -
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=30))
-def test_macro_mean_is_the_mean_of_means(pairs: list[tuple[int, float]]) -> None:
+def test_weights_make_the_mean_of_means(pairs: list[tuple[int, float]]) -> None:
     task, values = np.array([t for t, _ in pairs]), np.array([v for _, v in pairs])
     expected = np.mean([values[task == t].mean() for t in np.unique(task)])
-    assert macro_mean(values, task) == pytest.approx(expected)
-    np.testing.assert_allclose(macro_mean(np.column_stack([values, values]), task), [expected] * 2)
+    assert weighted_mean(values, query_weights(task)) == pytest.approx(expected)
+    np.testing.assert_allclose(
+        weighted_mean(np.column_stack([values, values]), query_weights(task)), [expected] * 2, atol=1e-12
+    )

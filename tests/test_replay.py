@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bench.config import RunConfig
-from bench.evaluate import evaluate, score
-from bench.replay import Ledger, ReplayEnv, price, recorded_for, settle
+from bench.evaluate import evaluate, score, usable
+from bench.replay import Ledger, ReplayEnv, price, recorded_for, settle, training_view
 from routers.base import Accounting, Answerer, IntArray, QueryView, Router, RoutingEnv, Signal, TrainingView
 from routers.registry import RouterSpec
 from tasks.errors import InputError
@@ -119,8 +119,9 @@ def spec(router: type[Router]) -> RouterSpec:
 def test_an_agents_own_answer_is_scored_and_the_last_model_by_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     suite = recorded_suite()
     monkeypatch.setattr(RouterSpec, "build", lambda self: Cascade())
-    routed, skipped = evaluate(suite, suite, [spec(Cascade)], frozenset(), config(suite))
+    routers, skipped = usable(suite, suite, [spec(Cascade)], frozenset())
     assert skipped == []
+    routed = evaluate(suite, suite, routers, config(suite))
     scores = score(routed[0], suite)
     # q0: agent a answers (wrongly, though model a is right); q1: agent b, right; q2: model c, right; q3: agent a, right
     assert scores.correct.tolist() == [0.0, 1.0, 1.0, 1.0]
@@ -134,11 +135,37 @@ class Stranger(Cascade):
         return np.full(len(queries), 7)
 
 
-def test_a_choice_outside_the_pool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_choice_outside_the_pool_is_refused() -> None:
     suite = recorded_suite()
-    monkeypatch.setattr(RouterSpec, "build", lambda self: Stranger())
     with pytest.raises(InputError, match=r"Stranger returned no model index in 0 … 2 for each of 4"):
-        evaluate(suite, suite, [spec(Stranger)], frozenset(), config(suite))
+        evaluate(suite, suite, [(spec(Stranger), Stranger())], config(suite))
+
+
+class Peeker(Cascade):
+    """Would be ranked, and asks for labels."""
+
+    signals = Signal.OUTCOME
+
+
+def test_a_ranked_router_may_not_ask_for_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = recorded_suite()
+    monkeypatch.setattr(RouterSpec, "build", lambda self: Peeker())
+    with pytest.raises(InputError, match="Peeker asks for labels of the test set"):
+        usable(suite, suite, [spec(Peeker)], frozenset())
+
+
+def test_what_a_router_is_given_cannot_be_changed_by_it() -> None:
+    suite = toy_suite([[0, 1]] * 4, splits=["train", "validation", "test", "test"])
+    view = training_view(suite, suite.rows("test"), CALLS, "balance")
+    for array in (
+        view.correct,
+        view.queries.ids,
+        view.queries.task,
+        view.queries.weight,
+        *view.queries.embeddings.values(),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = array[0]
 
 
 def test_what_was_not_recorded_is_named() -> None:

@@ -16,6 +16,7 @@ from bench import run, suites
 from bench.metrics import Row
 from tasks import storage
 from tasks.errors import InputError
+from tasks.suite import Suite
 from tests.toys import toy_suite
 
 ROW_KEYS = [
@@ -97,6 +98,8 @@ def test_a_run_writes_what_it_promises(bench: Any, tmp_path: Path, simulated_dir
         "index.html",
     }
     assert {p.suffix for p in (out / "figures").iterdir()} >= {".png", ".svg"}
+    for table in (out / "leaderboard.csv", *(out / "figures").glob("*.csv")):
+        assert all(",simulated" in line for line in table.read_text().splitlines()[1:]), table
     suite = storage.load(simulated_dir)
     decisions, calls = (pq.read_table(out / f"{name}.parquet").to_pandas() for name in ("decisions", "calls"))
     routers = len({r["router"] for r in board["rows"]})
@@ -256,6 +259,7 @@ def test_bad_suites_are_one_line_and_status_2(tmp_path: Path) -> None:
     out = ("--out", str(tmp_path / "out"))
     assert_refused(command("bench.run", "--suite", "qwen2.5-sin", *out), "did you mean 'qwen2.5-sim'?")
     assert_refused(command("bench.run", "--suite", str(tmp_path / "nowhere"), *out), "holds no suite.json")
+    assert_refused(command("bench.run", "--suite", "x" * 5000, *out), "no name is as long")
     (tmp_path / "data.pkl").write_bytes(b"\x80\x04.")
     assert_refused(
         command("bench.run", "--suite", str(tmp_path / "data.pkl"), *out), "a pickle runs whatever code is in it"
@@ -272,6 +276,32 @@ def test_an_unwritable_place_is_refused_before_the_work(simulated_dir: Path, tmp
     done = command("bench.run", "--suite", str(simulated_dir), "--out", str(tmp_path / "mine"))
     assert_refused(done, "holds no run.json, so it is left alone")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter"]
+
+
+def test_names_are_data_wherever_they_are_shown(tmp_path: Path) -> None:
+    """A model called [/b] is shown as such, in the table, the page and the figures."""
+    suite = toy_suite([[0, 1], [1, 1], [0, 1]] * 3, splits=["train", "validation", "test"] * 3)
+    pool = tuple(
+        m.model_copy(update={"model": name}) for m, name in zip(suite.pool, ("[/b]$x_1$", "<u>:smile:"), strict=True)
+    )
+    storage.save(
+        Suite(
+            suite.manifest.model_copy(update={"pool": pool}), suite.queries, suite.outcomes, embeddings=suite.embeddings
+        ),
+        tmp_path / "s",
+    )
+    done = command("bench.run", "--suite", str(tmp_path / "s"), "--scenario", "balance", "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "single:[/b]$x_1$" in done.stdout
+    assert "single:<u>:smile:" in done.stdout
+    assert "<u>" not in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_refusal_leaves_no_directory_behind(simulated_dir: Path, tmp_path: Path) -> None:
+    arguments = ("--routers", "bayes_cascade", "--models", "qwen2.5-3b,qwen2.5-7b", "--no-refit")
+    done = command("bench.run", "--suite", str(simulated_dir), *arguments, "--out", str(tmp_path / "a" / "b"))
+    assert_refused(done, "cannot run on suite")
+    assert not list(tmp_path.iterdir())
 
 
 def test_out_of_domain_is_refused_where_there_is_none(tmp_path: Path) -> None:
@@ -300,7 +330,7 @@ def test_any_python_continues_in_the_checkouts_environment(tmp_path: Path) -> No
     source = Path(__file__).parent.parent
     for name in ("tasks/__init__.py", "tasks/environment.py", "bench/__init__.py"):
         (home / name).write_text((source / name).read_text())
-    (home / "bench" / "run.py").write_text("import sys; print(sys.argv[1:], sys.prefix)")
+    (home / "bench" / "run.py").write_text("import sys; print(sys.argv[1:])")
     start = [str(bare / "bin" / "python"), "-m", "bench.run", "--list"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(start, capture_output=True, text=True, check=False, cwd=home, env=environment)

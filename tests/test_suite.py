@@ -142,6 +142,7 @@ BROKEN = {
     "a foreign split": ("queries.parquet", lambda f: f.assign(split="dev"), "holds 'dev' .allowed: train"),
     "the wrong domain": ("queries.parquet", lambda f: f.assign(domain="ood"), "task t is ood there, but id"),
     "an integer for text": ("queries.parquet", lambda f: f.assign(query_id=range(len(f))), "text is wanted"),
+    "an infinite latency": ("outcomes.parquet", lambda f: f.assign(latency_s=np.inf), "latency_s is infinite"),
     "embeddings of some": ("embeddings.parquet", lambda f: f.drop(index=1), "wants one vector for each"),
 }
 
@@ -186,6 +187,7 @@ def test_a_damaged_file_is_named(file: str, damage: str, small: Path) -> None:
     [
         ({"version": 2}, "layout version 2 is unknown"),
         ({"colour": "red"}, "colour: Extra inputs"),
+        ({"name": "../up"}, "a suite.s name is letters"),
         ({"kind": "guessed"}, "kind: Input should be"),
         ({"pool": []}, "at least one model"),
         ({"pool": [{"model": "a", "cost": 1.5}]}, "pool.0.cost"),
@@ -201,10 +203,42 @@ def test_a_broken_manifest_is_named(changes: dict[str, Any], message: str, small
         storage.load(small)
 
 
-def test_no_json_and_no_suite_are_named(small: Path, tmp_path: Path) -> None:
-    (small / "suite.json").write_text("{")
-    with pytest.raises(InputError, match="is not JSON"):
+VECTORS = {
+    "text": pa.array([["a", "b"]] * 4, pa.list_(pa.string(), 2)),
+    "a lone list": pa.array([[1.0, 2.0]] * 4, pa.list_(pa.float32())),
+    "bytes without a scale": pa.array([[1, 2]] * 4, pa.list_(pa.int8(), 2)),
+    "an empty vector": pa.array([[1.0, 2.0]] * 3 + [None], pa.list_(pa.float32(), 2)),
+    "an empty part": pa.array([[1.0, 2.0]] * 3 + [[1.0, None]], pa.list_(pa.float32(), 2)),
+    "a number too large": pa.array([[1.0, 1e300]] * 4, pa.list_(pa.float64(), 2)),
+}
+
+
+@pytest.mark.parametrize("case", VECTORS)
+def test_odd_vectors_are_named(case: str, small: Path) -> None:
+    table = pa.table({"query_id": [f"q{i}" for i in range(4)], "kind": ["query/small"] * 4, "vector": VECTORS[case]})
+    pq.write_table(table, small / "embeddings.parquet")
+    with pytest.raises(InputError, match="embeddings"):
         storage.load(small)
+
+
+def test_bytes_beside_a_scale_are_vectors(small: Path) -> None:
+    table = pa.table(
+        {
+            "query_id": [f"q{i}" for i in range(4)],
+            "kind": ["query/small"] * 4,
+            "vector": pa.array([[1, -2]] * 4, pa.list_(pa.int8(), 2)),
+            "scale": [0.5, 1.0, 2.0, 4.0],
+        }
+    )
+    pq.write_table(table, small / "embeddings.parquet")
+    assert storage.load(small).embeddings["query/small"].tolist() == [[0.5, -1], [1, -2], [2, -4], [4, -8]]
+
+
+def test_no_json_and_no_suite_are_named(small: Path, tmp_path: Path) -> None:
+    for broken in ("{", "[" * 100_000, "\xff"):
+        (small / "suite.json").write_bytes(broken.encode("latin-1"))
+        with pytest.raises(InputError, match="Invalid JSON"):
+            storage.load(small)
     with pytest.raises(InputError, match="holds no suite.json"):
         storage.load(tmp_path)
 
@@ -221,6 +255,11 @@ def test_saving_replaces_a_suite_and_nothing_else(small: Path, tmp_path: Path) -
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "small"]
     with pytest.raises(InputError, match="cannot be written"):
         storage.save(suite, other / "letter.txt" / "deeper")
+    with pytest.raises(InputError, match="cannot be written"):
+        storage.save(suite, tmp_path / ("x" * 300))
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is a link"):
+        storage.save(suite, tmp_path / "link")
 
 
 def test_counts_and_agents_must_agree() -> None:
