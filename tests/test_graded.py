@@ -72,8 +72,8 @@ def solve_story(q: Question) -> str:
 
 
 def solve_weekday(q: Question) -> str:
-    today, days = DAYS.index(q.text.split()[2].strip(",")), numbers(q.text)[0]
-    return DAYS[(today - days if "ago" in q.text else today + days) % 7]
+    day, days = DAYS.index(next(d for d in DAYS if d in q.text)), numbers(q.text)[0]
+    return DAYS[(day - days if "earlier" in q.text else day + days) % 7]
 
 
 def solve_order(q: Question) -> str:

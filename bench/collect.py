@@ -1,0 +1,292 @@
+"""Record a pool: every model answers every question, and gives the signals that routers may ask for. Resumable.
+
+python -m bench.collect --tasks graded --pool tasks/pools/pocket.yaml --engine vllm --out recordings/pocket
+"""
+
+import hashlib
+import math
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bench.assemble import assemble
+from bench.cli import Parser, console, run
+from bench.engines.base import Engine, Reply, Sampling
+from bench.engines.pool import Pool, PoolEntry, load_pool, open_engine
+from bench.items import VERIFY_PROMPT, Item, graded_items
+from bench.raw import RawReplies, open_raw
+from routers.disrouter.prompts import REJECTION, agent_prompt
+from tasks import graded, storage
+from tasks.errors import InputError, one_of
+from tasks.scenarios import SCENARIOS
+from tasks.types import Split
+
+STAGES = ("answers", "self_routes", "votes", "samples")
+ENGINES = ("vllm", "openai", "transformers")
+SECONDS_A_REQUEST = 0.3  # the guess of --plan before anything was measured
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one model: which items it asks, with which prompts, and how it samples."""
+
+    stage: str
+    entry: PoolEntry
+    items: tuple[Item, ...]
+    prompt: Callable[[Item, Mapping[str, Reply]], str]
+    sampling: Sampling
+    rejection: bool = False
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        return f"{self.stage} · {self.entry.model}"
+
+
+def jobs(pool: Pool, items: Sequence[Item], stages: Sequence[str], args: Namespace) -> list[Job]:
+    """Return what there is to ask, stage by stage, so that each stage is of use before the next is there.
+
+    Answers of every model; self-routes of all but the largest, which never rejects; votes and samples of those that
+    `--votes` and `--samples` count, smallest first; samples only on train and test.
+    """
+    greedy = Sampling(max_tokens=args.max_tokens, seed=args.seed)
+    found: list[Job] = []
+    for stage in stages:
+        if stage == "answers":
+            found += [Job(stage, entry, tuple(items), _ask, greedy) for entry in pool.entries]
+        elif stage == "self_routes":
+            found += [
+                Job(
+                    f"self_routes-prompted-{name}",
+                    entry,
+                    tuple(items),
+                    partial(_ask_agent, name),
+                    greedy,
+                    rejection=True,
+                )
+                for entry in pool.entries[:-1]
+                for name in SCENARIOS
+            ]
+        elif stage == "votes":
+            short = Sampling(max_tokens=4, temperature=1.0, n=args.n_votes, seed=args.seed)
+            found += [Job(stage, entry, tuple(items), _ask_vote, short) for entry in pool.entries[: args.votes]]
+        else:
+            drawn = replace(greedy, temperature=1.0, n=args.n_samples)
+            sampled = tuple(item for item in items if item.split != "validation")
+            found += [Job(stage, entry, sampled, _ask, drawn) for entry in pool.entries[: args.samples]]
+    return found
+
+
+def _ask(item: Item, answers: Mapping[str, Reply]) -> str:
+    del answers
+    return item.prompt
+
+
+def _ask_agent(scenario: str, item: Item, answers: Mapping[str, Reply]) -> str:
+    del answers
+    return agent_prompt(scenario, item.prompt)
+
+
+def _ask_vote(item: Item, answers: Mapping[str, Reply]) -> str:
+    said = answers[item.query_id].texts
+    return VERIFY_PROMPT.format(question=item.text, answer=said[0].strip() if said else "")
+
+
+def collect(
+    recording: RawReplies,
+    todo: Sequence[Job],
+    chunk: int,
+    start: Callable[[PoolEntry], Engine],
+    progress: Callable[[Job, int, int], None],
+) -> None:
+    """Ask what is not there yet, a chunk at a time; every finished chunk is on disk whole.
+
+    Chunks are cut by place among a job's items, so that an interrupted recording asks the same batches as one that
+    was not. A model is loaded when first asked and closed before the next. Raises `InputError` where votes are wanted
+    of answers that are not there.
+    """
+    loaded: tuple[str, Engine] | None = None
+    try:
+        for job in todo:
+            done = recording.done(job.stage, job.entry.model)
+            answers = recording.done("answers", job.entry.model) if job.stage == "votes" else {}
+            if job.stage == "votes" and any(item.query_id not in answers for item in job.items):
+                raise InputError(
+                    f"{job.entry.model} has not answered every question yet; record the stage answers first"
+                )
+            progress(job, sum(item.query_id in done for item in job.items), len(job.items))
+            for first in range(0, len(job.items), chunk):
+                batch = [item for item in job.items[first : first + chunk] if item.query_id not in done]
+                if not batch:
+                    continue
+                if loaded is None or loaded[0] != job.entry.model:
+                    if loaded:
+                        loaded[1].close()
+                        loaded = None
+                    loaded = job.entry.model, start(job.entry)
+                recording.keep(job.stage, job.entry.model, _asked(loaded[1], job, batch, answers))
+                progress(job, min(first + chunk, len(job.items)), len(job.items))
+    finally:
+        if loaded:
+            loaded[1].close()
+
+
+def _asked(engine: Engine, job: Job, batch: Sequence[Item], answers: Mapping[str, Reply]) -> dict[str, Reply]:
+    prompts = [job.prompt(item, answers) for item in batch]
+    replies = engine.generate(prompts, job.sampling)
+    if job.rejection:
+        told = engine.log_probability(prompts, REJECTION)
+        replies = [
+            replace(reply, p_reject=None if p is None else math.exp(p)) for reply, p in zip(replies, told, strict=True)
+        ]
+    return {item.query_id: reply for item, reply in zip(batch, replies, strict=True)}
+
+
+def settings(args: Namespace, pool: Pool) -> dict[str, Any]:
+    """Return what a recording may not change under way; how many questions, and which stages, it may."""
+    return {
+        "graded_version": graded.VERSION,
+        "pool": [entry.model_dump(mode="json", exclude_none=True) for entry in pool.entries],
+        "cost_rule": pool.cost_rule,
+        "engine": args.engine,
+        "dtype": args.dtype,
+        "max_tokens": args.max_tokens,
+        "n_votes": args.n_votes,
+        "n_samples": args.n_samples,
+        "seed": args.seed,
+        "chunk": args.chunk,
+        "prompts": hashlib.sha256(
+            "".join([VERIFY_PROMPT, *(agent_prompt(s, "") for s in SCENARIOS)]).encode()
+        ).hexdigest()[:16],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Record what is missing, then put together the suite that is there so far."""
+    args = _arguments(argv)
+    pool, items, out = load_pool(args.pool), _items(args), console()
+    todo = jobs(pool, items, args.stages, args)
+    if args.plan:
+        _plan(out, todo)
+        return 0
+    with open_raw(args.out, settings(args, pool)) as recording:
+        options = {"dtype": args.dtype} if args.engine != "openai" else {}
+        with _Bar() as bar:
+            collect(recording, todo, args.chunk, lambda entry: open_engine(args.engine, entry, **options), bar)
+        suite = assemble(recording, pool, items, args.name or args.out.resolve().name, embed=args.embeddings)
+        storage.save(suite, args.out / "suite")
+    correct = suite.correct.mean(axis=0)
+    for name, accuracy in zip(suite.pool.names, correct, strict=True):
+        out.print(f"  {name}: accuracy {accuracy:.3f}")
+    out.print(f"suite: {args.out / 'suite'}", soft_wrap=True)
+    return 0
+
+
+def _arguments(argv: Sequence[str] | None) -> Namespace:
+    parser = Parser("bench.collect", __doc__.splitlines()[0])
+    add = parser.add_argument
+    add(
+        "--tasks",
+        required=True,
+        metavar="graded|A,B",
+        help=f"all graded families, or some of {', '.join(graded.FAMILIES)}",
+    )
+    add("--pool", required=True, type=Path, metavar="FILE", help="YAML of the models, such as tasks/pools/pocket.yaml")
+    add("--engine", required=True, metavar="|".join(ENGINES))
+    add("--out", required=True, type=Path, metavar="DIR", help="the recording; what is there is not asked again")
+    add("--limit", default="test=300,train=200,validation=60", metavar="N|test=N,…", help="questions a task and part")
+    add("--stages", default=",".join(STAGES), metavar="A,B", help=f"of {', '.join(STAGES)} (default all)")
+    add("--votes", type=int, default=2, metavar="N", help="how many models, smallest first, verify themselves (2)")
+    add("--samples", type=int, default=2, metavar="N", help="how many models, smallest first, are sampled (2)")
+    add("--n-votes", type=int, default=10, metavar="N", help="self-verifications of an answer (10)")
+    add("--n-samples", type=int, default=10, metavar="N", help="samples of a question (10)")
+    add("--max-tokens", type=int, default=512, metavar="N", help="where a reply is cut off (512)")
+    add("--chunk", type=int, default=64, metavar="N", help="questions asked together and kept together (64)")
+    add("--dtype", default="auto", metavar="auto|bfloat16|float32")
+    add("--seed", type=int, default=0)
+    add("--name", default=None, help="name of the suite (default: that of DIR)")
+    add("--no-embeddings", dest="embeddings", action="store_false", help="leave texts unembedded")
+    add("--plan", action="store_true", help="say what would be asked, and do nothing")
+    args = parser.parse_args(argv)
+    one_of("engine", args.engine, ENGINES)
+    one_of("dtype", args.dtype, ("auto", "bfloat16", "float32"))
+    args.stages = [one_of("stage", name.strip(), STAGES) for name in args.stages.split(",")]
+    args.stages.sort(key=STAGES.index)
+    args.tasks = list(graded.FAMILIES) if args.tasks == "graded" else [name.strip() for name in args.tasks.split(",")]
+    for name in ("n_votes", "n_samples", "max_tokens", "chunk"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}, but must be at least 1")
+    return args
+
+
+def _items(args: Namespace) -> list[Item]:
+    return graded_items(args.tasks, _sizes(args.limit), args.seed)
+
+
+def _sizes(limit: str) -> dict[Split, int]:
+    parts: tuple[Split, ...] = ("test", "train", "validation")
+    try:
+        if "=" not in limit:
+            return dict.fromkeys(parts, int(limit))
+        given = dict(part.split("=", 1) for part in limit.split(","))
+        sizes = {split: int(given.pop(split, 0)) for split in parts}
+    except ValueError:
+        raise InputError(
+            f"--limit is {limit!r}; a number, or such as test=300,train=200,validation=60, is wanted"
+        ) from None
+    if given or min(sizes.values()) < 0:
+        raise InputError(f"--limit is {limit!r}; parts are {', '.join(parts)}, and no size is below 0")
+    return sizes
+
+
+def _plan(out: Console, todo: Sequence[Job]) -> None:
+    for job in todo:
+        tokens = sum(len(item.prompt) for item in job.items) // 4
+        out.print(f"{job.label}: {len(job.items):,} prompts × {job.sampling.n}, about {tokens:,} prompt tokens")
+    requests = sum(len(job.items) * job.sampling.n for job in todo)
+    out.print(
+        f"in all {requests:,} replies; at {SECONDS_A_REQUEST:g} s each, a guess for small models on a CPU, "
+        f"{requests * SECONDS_A_REQUEST / 3600:.1f} hours"
+    )
+
+
+class _Bar:
+    """Progress on stderr: which stage and model, how far, how fast, how long still."""
+
+    def __init__(self) -> None:
+        self._started = (0.0, 0)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("starting", total=None, rate="")
+        self._job: Job | None = None
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __call__(self, job: Job, done: int, total: int) -> None:
+        if job is not self._job:
+            self._job, self._started = job, (time.monotonic(), done)
+            self._progress.reset(self._task, description=job.label, total=total, completed=done, rate="")
+        rate = (done - self._started[1]) / max(time.monotonic() - self._started[0], 1e-9)
+        self._progress.update(self._task, completed=done, rate=f"{rate:.1f}/s" if rate else "")
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""Where models run: vLLM in process, any OpenAI-compatible server, or transformers, behind one small protocol."""

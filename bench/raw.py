@@ -1,0 +1,115 @@
+"""The raw replies of a recording: chunk files, each on disk whole, and the settings that they were made with.
+
+A recording is a directory. `recording.json` holds the settings; `raw/<stage>/<model>/<number>.jsonl` one finished
+chunk each, one line a query. What is there is never asked again; what is not is asked next time. Raw texts stay here
+and are never shipped.
+"""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.engines.base import Reply
+from tasks.errors import InputError
+from tasks.files import write_whole
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing that is asked of a model for every query, and how: `name` is unique and names a folder."""
+
+    name: str
+    temperature: float
+    n: int
+    max_tokens: int
+
+
+class RawReplies:
+    """Finished chunks of one directory; made by `open_raw`, which excludes every other collector."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def done(self, stage: str, model: str) -> dict[str, Reply]:
+        """Return the replies that are there, by query id."""
+        found = {}
+        for path in sorted(self._folder(stage, model).glob("*.jsonl")):
+            for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+                try:
+                    entry = json.loads(line)
+                    query_id = entry.pop("query_id")
+                    found[query_id] = _reply(entry)
+                except (json.JSONDecodeError, KeyError, TypeError) as error:
+                    raise InputError(
+                        f"{path}: line {number} is damaged ({error}); delete that file to ask again"
+                    ) from None
+        return found
+
+    def keep(self, stage: str, model: str, replies: Mapping[str, Reply]) -> None:
+        """Write one finished chunk, whole or not at all."""
+        folder = self._folder(stage, model)
+        number = 1 + max((int(path.stem) for path in folder.glob("*.jsonl")), default=-1)
+        lines = (json.dumps({"query_id": name} | asdict(reply), ensure_ascii=False) for name, reply in replies.items())
+        write_whole(folder / f"{number:05d}.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def _folder(self, stage: str, model: str) -> Path:
+        return self.directory / "raw" / stage / model.replace("/", "--")
+
+
+def _reply(entry: dict[str, Any]) -> Reply:
+    lists: dict[str, Any] = {name: tuple(entry.pop(name)) for name in ("texts", "finish", "completion_tokens")}
+    return Reply(**lists, **entry)
+
+
+@contextlib.contextmanager
+def open_raw(directory: Path, settings: Mapping[str, Any]) -> Iterator[RawReplies]:
+    """Open or begin a recording; one collector at a time.
+
+    Raises `InputError` where another collector is at work there, where the directory holds something else, or where
+    `settings` differ from those that it was begun with: replies made in two ways are never mixed.
+    """
+    path = directory / "recording.json"
+    if directory.exists() and not path.is_file() and any(p.name != ".lock" for p in directory.iterdir()):
+        raise InputError(f"{directory} holds something that is no recording; name another directory")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{directory} cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"another collector is at work in {directory}; wait for it, or name another directory"
+            ) from None
+        if not path.is_file():
+            write_whole(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
+        _refuse_other_settings(path, settings)
+        yield RawReplies(directory)
+
+
+def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    begun = read_settings(path.parent)
+    for name in sorted(begun.keys() | settings.keys()):
+        if begun.get(name) != settings.get(name):
+            raise InputError(
+                f"{path.parent} was begun with {name} = {json.dumps(begun.get(name))[:200]}, now it is "
+                f"{json.dumps(settings.get(name))[:200]}; keep it, or record into another directory"
+            )
+
+
+def read_settings(directory: Path) -> dict[str, Any]:
+    """Return the settings of a recording; raises `InputError` where there is none."""
+    path = directory / "recording.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{directory} is no recording: it holds no recording.json") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    return found
