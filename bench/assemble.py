@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from bench.engines.base import Reply
 from bench.engines.pool import Pool
-from bench.items import Item
+from bench.items import Item, tasks_of
 from bench.raw import RawReplies, read_settings
 from routers import encoders
 from routers.disrouter.prompts import rejects
-from tasks import graded
 from tasks.answers import normalised
 from tasks.errors import InputError
 from tasks.scenarios import SCENARIOS
@@ -161,7 +160,7 @@ def _manifest(
         description=f"{len(items)} questions of {len(named)} tasks, asked of {len(pool.entries)} models",
         pool=tuple(entry.record() for entry in pool.entries),
         cost_rule=pool.cost_rule,
-        tasks=tuple(task for task in graded.tasks() if task.name in named),
+        tasks=tasks_of(sorted(named)),
         rejection_fraction=fractions,
         versions={"python": platform.python_version()} | {p: v for p in _PACKAGES if (v := _version(p))},
         parameters=settings,

@@ -20,10 +20,10 @@ from bench.assemble import assemble
 from bench.cli import Parser, console, run
 from bench.engines.base import Engine, Reply, Sampling
 from bench.engines.pool import Pool, PoolEntry, load_pool, open_engine
-from bench.items import VERIFY_PROMPT, Item, graded_items
+from bench.items import VERIFY_PROMPT, Item, items
 from bench.raw import RawReplies, open_raw
 from routers.disrouter.prompts import REJECTION, agent_prompt
-from tasks import graded, storage
+from tasks import catalog, graded, storage
 from tasks.errors import InputError, one_of
 from tasks.scenarios import SCENARIOS
 from tasks.types import Split
@@ -50,7 +50,7 @@ class Job:
         return f"{self.stage} · {self.entry.model}"
 
 
-def jobs(pool: Pool, items: Sequence[Item], stages: Sequence[str], args: Namespace) -> list[Job]:
+def jobs(pool: Pool, asked: Sequence[Item], stages: Sequence[str], args: Namespace) -> list[Job]:
     """Return what there is to ask, stage by stage, so that each stage is of use before the next is there.
 
     Answers of every model; self-routes of all but the largest, which never rejects; votes and samples of those that
@@ -60,13 +60,13 @@ def jobs(pool: Pool, items: Sequence[Item], stages: Sequence[str], args: Namespa
     found: list[Job] = []
     for stage in stages:
         if stage == "answers":
-            found += [Job(stage, entry, tuple(items), _ask, greedy) for entry in pool.entries]
+            found += [Job(stage, entry, tuple(asked), _ask, greedy) for entry in pool.entries]
         elif stage == "self_routes":
             found += [
                 Job(
                     f"self_routes-prompted-{name}",
                     entry,
-                    tuple(items),
+                    tuple(asked),
                     partial(_ask_agent, name),
                     greedy,
                     rejection=True,
@@ -76,10 +76,10 @@ def jobs(pool: Pool, items: Sequence[Item], stages: Sequence[str], args: Namespa
             ]
         elif stage == "votes":
             short = Sampling(max_tokens=4, temperature=1.0, n=args.n_votes, seed=args.seed)
-            found += [Job(stage, entry, tuple(items), _ask_vote, short) for entry in pool.entries[: args.votes]]
+            found += [Job(stage, entry, tuple(asked), _ask_vote, short) for entry in pool.entries[: args.votes]]
         else:
             drawn = replace(greedy, temperature=1.0, n=args.n_samples)
-            sampled = tuple(item for item in items if item.split != "validation")
+            sampled = tuple(item for item in asked if item.split != "validation")
             found += [Job(stage, entry, sampled, _ask, drawn) for entry in pool.entries[: args.samples]]
     return found
 
@@ -171,8 +171,9 @@ def settings(args: Namespace, pool: Pool) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Record what is missing, then put together the suite that is there so far."""
     args = _arguments(argv)
-    pool, items, out = load_pool(args.pool), _items(args), console()
-    todo = jobs(pool, items, args.stages, args)
+    pool, out = load_pool(args.pool), console()
+    asked = items(args.tasks, _sizes(args.limit), args.data_dir, args.seed)
+    todo = jobs(pool, asked, args.stages, args)
     if args.plan:
         _plan(out, todo)
         return 0
@@ -180,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = {"dtype": args.dtype} if args.engine != "openai" else {}
         with _Bar() as bar:
             collect(recording, todo, args.chunk, lambda entry: open_engine(args.engine, entry, **options), bar)
-        suite = assemble(recording, pool, items, args.name or args.out.resolve().name, embed=args.embeddings)
+        suite = assemble(recording, pool, asked, args.name or args.out.resolve().name, embed=args.embeddings)
         storage.save(suite, args.out / "suite")
     correct = suite.correct.mean(axis=0)
     for name, accuracy in zip(suite.pool.names, correct, strict=True):
@@ -196,7 +197,14 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
         "--tasks",
         required=True,
         metavar="graded|A,B",
-        help=f"all graded families, or some of {', '.join(graded.FAMILIES)}",
+        help=f"graded: all our own families; or some of {', '.join([*graded.FAMILIES, *catalog.DATA_SETS])}",
+    )
+    add(
+        "--data-dir",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="data sets as local JSON Lines instead of from the hub",
     )
     add("--pool", required=True, type=Path, metavar="FILE", help="YAML of the models, such as tasks/pools/pocket.yaml")
     add("--engine", required=True, metavar="|".join(ENGINES))
@@ -224,10 +232,6 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}, but must be at least 1")
     return args
-
-
-def _items(args: Namespace) -> list[Item]:
-    return graded_items(args.tasks, _sizes(args.limit), args.seed)
 
 
 def _sizes(limit: str) -> dict[Split, int]:

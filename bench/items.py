@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Literal
 
-from tasks import graded
+from tasks import catalog, graded
 from tasks.answers import graded as judge
 from tasks.errors import InputError, one_of
-from tasks.types import Domain, Split
+from tasks.types import Domain, Split, Task
 
 GRADED_PROMPT = "Answer the question, with a short reasoning if it needs one. End with: The final answer is: <answer>."
 VERIFY_PROMPT = (
@@ -42,18 +44,72 @@ class Item:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def graded_items(families: Sequence[str], sizes: Sizes, seed: int = 0) -> list[Item]:
-    """Return questions of the graded families: test first, then train and validation of the in-domain ones."""
-    for name in families:
-        one_of("graded family", name, graded.FAMILIES)
-    found = []
-    for split in ("test", "train", "validation"):
-        for name in families:
-            if sizes.get(split, 0) and (split == "test" or graded.FAMILIES[name].domain == "id"):
-                found += [_graded_item(q) for q in graded.questions(name, split, sizes[split], seed)]
+def items(names: Sequence[str], sizes: Sizes, data_dir: Path | None = None, seed: int = 0) -> list[Item]:
+    """Return what is asked of graded families and of data sets of the catalog: test first, then train, validation.
+
+    Only in-domain tasks are trained on. Data sets are read from `data_dir`, else from the hub. Raises `InputError` for
+    an unknown name, and where nothing is asked for or a task cannot give as many.
+    """
+    for name in names:
+        one_of("task", name, [*graded.FAMILIES, *catalog.DATA_SETS])
+    found = [item for name in names for item in _of(name, sizes, data_dir, seed)]
     if not found:
-        raise InputError("no question was asked for; name families and a size, such as --limit test=300")
+        raise InputError("no question was asked for; name tasks and a size, such as --limit test=300")
+    parts = ("test", "train", "validation")
+    return sorted(found, key=lambda item: parts.index(item.split))
+
+
+def tasks_of(names: Sequence[str]) -> tuple[Task, ...]:
+    """Return the tasks called `names` as a suite's manifest lists them."""
+    families = {task.name: task for task in graded.tasks()}
+    return tuple(families[name] if name in families else catalog.data_set(name).task() for name in names)
+
+
+def _of(name: str, sizes: Sizes, data_dir: Path | None, seed: int) -> list[Item]:
+    domain = tasks_of([name])[0].domain
+    wanted = {split: n for split, n in sizes.items() if n and (split == "test" or domain == "id")}
+    if name in graded.FAMILIES:
+        return [_graded_item(q) for split, n in wanted.items() for q in graded.questions(name, split, n, seed)]
+    return [
+        _catalog_item(known, domain, split)
+        for split, n in wanted.items()
+        for known in _part(name, split, n, wanted.get("train", 0), data_dir)
+    ]
+
+
+def _part(name: str, split: Split, n: int, n_train: int, data_dir: Path | None) -> list[catalog.Item]:
+    """Return the first n of a part; validation comes from the train lines too, after those and off their passages."""
+
+    def read(part: Literal["train", "test"], limit: int | None) -> list[catalog.Item]:
+        if data_dir is not None:
+            return catalog.read(data_dir, name, part, limit)
+        from tasks.lm_eval import hub
+
+        return hub.items(name, part, limit)
+
+    if split != "validation":
+        found = read("test" if split == "test" else "train", n)
+    else:
+        lines = read("train", None)
+        learned = {item.cluster_id for item in lines[:n_train]}
+        found = [item for item in lines[n_train:] if item.cluster_id not in learned][:n]
+    if len(found) < n:
+        raise InputError(f"{name} has only {len(found)} {split} questions of the {n} asked for; lower --limit")
     return found
+
+
+def _catalog_item(known: catalog.Item, domain: Domain, split: Split) -> Item:
+    return Item(
+        query_id=known.id,
+        task=known.task,
+        domain=domain,
+        split=split,
+        cluster_id=known.cluster_id,
+        text=catalog.text(known),
+        prompt=catalog.prompt(known),
+        score=partial(catalog.score, item=known),
+        shareable=False,
+    )
 
 
 def _graded_item(q: graded.Question) -> Item:

@@ -16,7 +16,7 @@ from bench import collect as collecting
 from bench.assemble import assemble
 from bench.collect import collect, jobs, settings
 from bench.engines.pool import Pool, PoolEntry
-from bench.items import graded_items
+from bench.items import items, tasks_of
 from bench.raw import open_raw
 from tasks import storage
 from tasks.errors import InputError
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 POOL = Pool(
     tuple(PoolEntry(model=f"adder-{d}", cost=c, hub=f"x/{d}") for d, c in ((2, 0.1), (4, 0.4), (7, 0.9))), "made up"
 )
-ITEMS = graded_items(["addition"], {"test": 20, "train": 10, "validation": 5})
+ITEMS = items(["addition"], {"test": 20, "train": 10, "validation": 5})
 ARGS = Namespace(
     max_tokens=64, seed=0, n_votes=6, n_samples=4, votes=2, samples=2, chunk=8, engine="transformers", dtype="auto"
 )
@@ -180,3 +180,42 @@ def test_a_plan_asks_nothing(tmp_path: Path, capsys: Any) -> None:
     assert "answers · " in said
     assert "in all" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_public_questions_keep_their_texts_to_themselves(tmp_path: Path) -> None:
+    """Real questions of the paper's data sets: passages stay on one side, texts stay out of the suite."""
+    folder = ROOT.parent / "shared" / "datasets"
+    if not folder.is_dir():
+        pytest.skip("the data sets are not beside this checkout")
+    asked = items(["race_high", "squad"], {"test": 20, "train": 80, "validation": 30}, folder)
+    counts = {
+        (t, s): sum((i.task, i.split) == (t, s) for i in asked)
+        for t in ("race_high", "squad")
+        for s in ("test", "train", "validation")
+    }
+    assert list(counts.values()) == [20, 80, 30, 20, 0, 0]
+    sides = [{i.cluster_id for i in asked if i.split == split} for split in ("train", "validation")]
+    assert not sides[0] & sides[1]
+    assert [t.domain for t in tasks_of(["race_high", "squad"])] == ["id", "ood"]
+
+    class Parrot(FakeEngine):
+        def _text(self, prompt: str, sampling: Any, sample: int) -> str:
+            return "The final answer is: A."
+
+    with open_raw(tmp_path / "r", settings(ARGS, POOL)) as recording:
+        todo = jobs(POOL, asked, ("answers",), ARGS)
+        collect(recording, todo, 64, lambda entry: Parrot(1), lambda job, done, total: None)
+        suite = assemble(recording, POOL, asked, "public", embed=False)
+    assert suite.queries["text"].isna().all()
+    assert suite.queries["text_sha256"].str.len().eq(64).all()
+    assert (suite.outcomes["answer"] == None).all()  # noqa: E711  (elementwise)
+    assert 0.05 < suite.correct[[i.task == "race_high" for i in asked]].mean() < 0.5
+
+
+def test_more_questions_than_there_are_and_unknown_tasks_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'squad'"):
+        items(["squat"], {"test": 1})
+    with pytest.raises(InputError, match="no question was asked for"):
+        items(["squad"], {"train": 5}, tmp_path)
+    with pytest.raises(InputError):
+        items(["squad"], {"test": 5}, tmp_path)

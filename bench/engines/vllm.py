@@ -45,6 +45,7 @@ class VLLMEngine:
         gpu_memory_utilization: float | None = None,
         enforce_eager: bool = False,
     ) -> None:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # its log would bury the progress bar
         import psutil
         from vllm import LLM
 
