@@ -74,8 +74,15 @@ class VLLMEngine:
         self._context: int = self._llm.llm_engine.model_config.max_model_len
 
     def generate(self, prompts: Sequence[str], sampling: Sampling) -> list[Reply]:
-        """Return one reply a prompt, in order; greedy at temperature 0. Each prompt has a seed of its own."""
+        """Return one reply a prompt, in order; greedy at temperature 0.
+
+        Each prompt that is sampled has a seed of its own, but for CPUs: there vLLM cannot wind a prompt's generator
+        back when it splits a long prefill, and ends. Samples drawn on a CPU follow the engine's one seed.
+        """
         from vllm import SamplingParams
+        from vllm.platforms import current_platform
+
+        seeded = sampling.temperature > 0.0 and not current_platform.is_cpu()
 
         start = time.perf_counter()
         rows = [encode(self._tokenizer, prompt) for prompt in prompts]
@@ -86,7 +93,7 @@ class VLLMEngine:
                 n=sampling.n,
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
-                seed=zlib.crc32(prompts[i].encode("utf-8", "surrogatepass"), sampling.seed),
+                seed=zlib.crc32(prompts[i].encode("utf-8", "surrogatepass"), sampling.seed) if seeded else None,
             )
             for i in asked
         ]
