@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     target = args.out or Path("results") / suite.manifest.name / config.run_id
     command = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if argv is None else argv)])
     with whole_directory(target, marker="run.json") as scratch:
-        with _progress(len(routers)) as tick:
+        with _Spinner(len(routers)) as tick:
             routed = evaluate(suite, fitted_on, routers, config, args.jobs, tick)
         found = rows(routed, suite, config)
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -150,7 +150,7 @@ def _splits(given: str, suite: Suite) -> tuple[Domain, ...]:
     return chosen
 
 
-class _progress:  # noqa: N801  (used as a function)
+class _Spinner:
     """A spinner on stderr that names the router at work; silent where nobody looks."""
 
     def __init__(self, total: int) -> None:
@@ -165,7 +165,7 @@ class _progress:  # noqa: N801  (used as a function)
         )
         self._task = self._progress.add_task("routers", total=total)
 
-    def __enter__(self) -> "_progress":
+    def __enter__(self) -> "_Spinner":
         self._progress.start()
         return self
 

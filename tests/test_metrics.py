@@ -7,28 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.config import RunConfig
 from bench.evaluate import evaluate
 from bench.metrics import Row, rows
 from routers.registry import built_in, single_models
 from tasks.errors import InputError
-from tasks.scenarios import BALANCE, COST_FIRST, PERFORMANCE_FIRST, Scenario, query_weights, utility, weighted_mean
+from tasks.scenarios import COST_FIRST, PERFORMANCE_FIRST, Scenario, query_weights, utility, weighted_mean
 from tasks.suite import Suite
-from tests.toys import toy_suite
+from tests.toys import toy_config, toy_suite
 
 REFERENCES = ("oracle", "oracle_utility", "random", "smallest", "largest", "best_single_hindsight", "best_single")
 
 
 def run(suite: Suite, names: Any = REFERENCES, **changes: Any) -> dict[str, Row]:
-    settings = {
-        "suite": "toy",
-        "suite_sha256": "",
-        "routers": (),
-        "scenarios": (BALANCE,),
-        "splits": ("id",),
-        "models": suite.pool.names,
-    }
-    config = RunConfig(**(settings | changes))
+    config = toy_config(suite, **changes)
     specs = [built_in()[name] for name in names] + list(single_models(suite.pool).values())
     return {
         row.router: row

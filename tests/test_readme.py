@@ -16,7 +16,7 @@ from bench.evaluate import evaluate, usable
 from bench.metrics import rows
 from routers.registry import RouterSpec, built_in
 from tasks.scenarios import SCENARIOS
-from tests.toys import toy_suite
+from tests.toys import toy_config, toy_suite
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -78,20 +78,12 @@ def test_the_example_router_routes() -> None:
     rng = np.random.default_rng(0)
     suite = toy_suite(rng.integers(0, 2, (90, 3)), splits=["train", "validation", "test"] * 30)
     suite.queries["text"] = ["x" * int(rng.integers(1, 50)) for _ in range(90)]
-    from bench.config import RunConfig
 
     class Spec(RouterSpec):
         def build(self):  # type: ignore[no-untyped-def]
             return scope["LengthRouter"]()
 
-    config = RunConfig(
-        suite="toy",
-        suite_sha256="",
-        routers=(),
-        scenarios=tuple(SCENARIOS.values()),
-        splits=("id",),
-        models=suite.pool.names,
-    )
+    config = toy_config(suite, scenarios=tuple(SCENARIOS.values()))
     specs = [Spec("length", "", "from the README"), *(built_in()[name] for name in ("oracle", "best_single"))]
     found = rows(evaluate(suite, suite, usable(suite, suite, specs, frozenset({"length"}))[0], config), suite, config)
     length = [row for row in found if row.router == "length"]

@@ -1,19 +1,18 @@
 """The ledger and its prices, on a suite small enough to do by hand."""
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pytest
 
-from bench.config import RunConfig
 from bench.evaluate import evaluate, score, usable
 from bench.replay import Ledger, ReplayEnv, price, recorded_for, settle, training_view
 from routers.base import Accounting, Answerer, IntArray, QueryView, Router, RoutingEnv, Signal, TrainingView
 from routers.registry import RouterSpec
 from tasks.errors import InputError
-from tasks.scenarios import BALANCE, Scenario
+from tasks.scenarios import Scenario
 from tasks.suite import Suite
-from tests.toys import toy_suite
+from tests.toys import toy_config, toy_suite
 
 COSTS = [0.1, 0.4, 0.9]
 CALLS = Signal.ANSWER | Signal.VERIFY | Signal.SAMPLE | Signal.SELF_ROUTE
@@ -100,18 +99,6 @@ class Cascade(Router):
         return chosen
 
 
-def config(suite: Suite, **changes: Any) -> RunConfig:
-    settings = {
-        "suite": "toy",
-        "suite_sha256": "",
-        "routers": (),
-        "scenarios": (BALANCE,),
-        "splits": ("id",),
-        "models": suite.pool.names,
-    }
-    return RunConfig(**(settings | changes))
-
-
 def spec(router: type[Router]) -> RouterSpec:
     return RouterSpec(router.__name__, f"{__name__}:{router.__name__}", "for tests")
 
@@ -121,7 +108,7 @@ def test_an_agents_own_answer_is_scored_and_the_last_model_by_its_outcome(monkey
     monkeypatch.setattr(RouterSpec, "build", lambda self: Cascade())
     routers, skipped = usable(suite, suite, [spec(Cascade)], frozenset())
     assert skipped == []
-    routed = evaluate(suite, suite, routers, config(suite))
+    routed = evaluate(suite, suite, routers, toy_config(suite))
     scores = score(routed[0], suite)
     # q0: agent a answers (wrongly, though model a is right); q1: agent b, right; q2: model c, right; q3: agent a, right
     assert scores.correct.tolist() == [0.0, 1.0, 1.0, 1.0]
@@ -138,7 +125,7 @@ class Stranger(Cascade):
 def test_a_choice_outside_the_pool_is_refused() -> None:
     suite = recorded_suite()
     with pytest.raises(InputError, match=r"Stranger returned no model index in 0 … 2 for each of 4"):
-        evaluate(suite, suite, [(spec(Stranger), Stranger())], config(suite))
+        evaluate(suite, suite, [(spec(Stranger), Stranger())], toy_config(suite))
 
 
 class Peeker(Cascade):

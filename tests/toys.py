@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.config import RunConfig
+from tasks.scenarios import BALANCE
 from tasks.suite import Suite
 from tasks.types import Encoder, Manifest, Model, Task
 
@@ -47,3 +49,16 @@ def toy_suite(
         "embeddings", {"query/small": np.random.default_rng(0).normal(size=(n, 4)).astype(np.float16)}
     )
     return Suite(manifest, queries, outcomes, embeddings=embeddings, **recordings)
+
+
+def toy_config(suite: Suite, **changes: Any) -> RunConfig:
+    """The balance scenario on a suite's in-domain queries, unless `changes` say otherwise."""
+    settings = {
+        "suite": suite.manifest.name,
+        "suite_sha256": "",
+        "routers": (),
+        "scenarios": (BALANCE,),
+        "splits": ("id",),
+        "models": suite.pool.names,
+    }
+    return RunConfig(**(settings | changes))

@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from bench import simulate, world
-from bench.config import RunConfig
 from bench.evaluate import evaluate
 from bench.metrics import rows
 from routers.registry import built_in
 from tasks import storage
-from tasks.scenarios import BALANCE
 from tasks.suite import Suite
-from tests.toys import toy_suite
+from tests.toys import toy_config, toy_suite
 
 REFERENCES = [spec.name for spec in built_in().values() if spec.reference]
 
@@ -50,9 +48,7 @@ def test_simulate(benchmark: Any) -> None:
 
 @pytest.mark.parametrize("names", [REFERENCES, ["forc"], ["knn"]], ids=["references", "forc", "knn"])
 def test_fit_route_and_score_all_test_queries(benchmark: Any, full: Suite, names: list[str]) -> None:
-    config = RunConfig(
-        suite="sim", suite_sha256="", routers=(), scenarios=(BALANCE,), splits=("id", "ood"), models=full.pool.names
-    )
+    config = toy_config(full, splits=("id", "ood"))
     specs = [built_in()[name] for name in dict.fromkeys([*names, "oracle"])]
 
     def run() -> Any:
