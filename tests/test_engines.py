@@ -255,7 +255,7 @@ class TestServer:
         replies = ask("well", concurrency=4).generate(prompts, GREEDY)
         assert [r.texts for r in replies] == [(prompt,) for prompt in prompts]
         assert all((r.finish, r.completion_tokens, r.prompt_tokens) == (("stop",), (4,), 4) for r in replies)
-        assert all(0.05 <= r.latency_s < 2 for r in replies)
+        assert all(0.05 <= r.latency_s < 60 for r in replies)
         assert 1 < server.most_open <= 4
         assert ask("well").generate([], GREEDY) == []
         assert ask("well").log_probability(prompts, "no") == [None] * 20
@@ -329,7 +329,7 @@ class TestServer:
         with pytest.raises(InputError, match="answered 500"):
             ask("500", concurrency=2, attempts=2).generate(["a"] * 500, GREEDY)
         assert len(server.bodies) < 20
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 60  # and not 500 requests, each with its back-off
 
     def test_no_server_at_all(self, ask):
         with pytest.raises(InputError, match="could not be reached.*2 times in a row; see that the server is up"):
