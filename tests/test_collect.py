@@ -120,7 +120,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.test_collect import record
-record(Path({directory!r}), delay_s=0.02)
+record(Path({directory!r}), delay_s=0.05)
 """
 
 
