@@ -3,7 +3,6 @@
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -11,17 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.embed import with_embeddings
 from bench.engines.base import Reply
 from bench.engines.pool import Pool
 from bench.items import Item, tasks_of
 from bench.raw import RawReplies, read_settings
-from routers import encoders
 from routers.disrouter.prompts import rejects
 from tasks.answers import normalised
 from tasks.errors import InputError
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
-from tasks.types import Encoder, Manifest
+from tasks.types import Manifest
 
 Array = NDArray[Any]
 Replies = Mapping[str, Reply]
@@ -179,9 +178,4 @@ def _embedded(suite: Suite, items: Sequence[Item], answers: Array) -> Suite:
     kinds = {"query/small": [item.text for item in items]}
     for m, model in enumerate(suite.pool.names):
         kinds[f"answer/{model}"] = [text or "" for text in answers[:, m]]
-    vectors = encoders.encode([text for texts in kinds.values() for text in texts])
-    made = Encoder(name=encoders.NAME, dimension=encoders.DIMENSION)
-    encoder_of = dict.fromkeys(kinds, made) | {"query/large": Encoder(name=encoders.NAME, alias_of="query/small")}
-    stacked = vectors.astype(np.float16).reshape(len(kinds), len(items), -1)
-    manifest = suite.manifest.model_copy(update={"encoders": encoder_of})
-    return replace(suite, manifest=manifest, embeddings=dict(zip(kinds, stacked, strict=True)))
+    return with_embeddings(suite, kinds)

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.assemble import assemble
 from bench.cli import Parser, console, run
 from bench.engines.base import Engine, Reply, Sampling
-from bench.engines.pool import Pool, PoolEntry, load_pool, open_engine
+from bench.engines.pool import ENGINES, Pool, PoolEntry, load_pool, open_engine
 from bench.items import VERIFY_PROMPT, Item, items
 from bench.raw import RawReplies, open_raw
 from routers.disrouter.prompts import REJECTION, agent_prompt
@@ -29,7 +29,6 @@ from tasks.scenarios import SCENARIOS
 from tasks.types import Split
 
 STAGES = ("answers", "self_routes", "votes", "samples")
-ENGINES = ("vllm", "openai", "transformers")
 SECONDS_A_REQUEST = 0.3  # the guess of --plan before anything was measured
 
 

