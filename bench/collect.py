@@ -20,7 +20,7 @@ from bench.assemble import assemble
 from bench.cli import Parser, console, run
 from bench.engines.base import Engine, Reply, Sampling
 from bench.engines.pool import ENGINES, Pool, PoolEntry, load_pool, open_engine
-from bench.items import VERIFY_PROMPT, Item, items
+from bench.items import GRADED_PROMPT, VERIFY_PROMPT, Item, items
 from bench.raw import RawReplies, open_raw
 from routers.disrouter.prompts import REJECTION, agent_prompt
 from tasks import catalog, graded, storage
@@ -161,10 +161,14 @@ def settings(args: Namespace, pool: Pool) -> dict[str, Any]:
         "n_samples": args.n_samples,
         "seed": args.seed,
         "chunk": args.chunk,
-        "prompts": hashlib.sha256(
-            "".join([VERIFY_PROMPT, *(agent_prompt(s, "") for s in SCENARIOS)]).encode()
-        ).hexdigest()[:16],
+        "prompts": hashlib.sha256("\0".join(_prompts()).encode()).hexdigest()[:16],
     }
+
+
+def _prompts() -> list[str]:
+    """Return every instruction that a model may be given, without the questions."""
+    asked = [GRADED_PROMPT, *(data_set.instruction for data_set in catalog.DATA_SETS.values()), VERIFY_PROMPT]
+    return asked + [agent_prompt(scenario, "") for scenario in SCENARIOS]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

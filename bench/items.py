@@ -12,7 +12,7 @@ from tasks.answers import graded as judge
 from tasks.errors import InputError, one_of
 from tasks.types import Domain, Split, Task
 
-GRADED_PROMPT = "Answer the question, with a short reasoning if it needs one. End with: The final answer is: <answer>."
+GRADED_PROMPT = "Answer the question. Keep it short and end with: The final answer is: <answer>."
 VERIFY_PROMPT = (
     "Here are a question and an answer that somebody gave.\n\nQuestion: {question}\n\nAnswer: {answer}\n\n"
     "Is the answer correct? Reply with one word, yes or no."

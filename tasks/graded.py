@@ -18,7 +18,7 @@ import yaml
 from tasks.errors import InputError
 from tasks.types import Domain, Split, Task
 
-VERSION = 1
+VERSION = 2
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 Made = tuple[str, str]  # text, answer
 
@@ -78,7 +78,10 @@ def _number(rng: Random, digits: int) -> int:
 
 
 def _addition(rng: Random, level: int) -> Made:
-    a, b = (_number(rng, (2, 3, 4, 5, 7)[level - 1]) for _ in range(2))
+    if level < 3:
+        a, b = rng.randrange(*((1, 20), (20, 100))[level - 1]), rng.randrange(1, 10)
+    else:
+        a, b = (_number(rng, (2, 3, 6)[level - 3]) for _ in range(2))
     return f"What is {a} + {b}?", str(a + b)
 
 
@@ -90,14 +93,14 @@ def _chain(rng: Random, level: int) -> Made:
 
 
 def _product(rng: Random, level: int) -> Made:
-    low, high = (((2, 10), (3, 25)), ((3, 10), (25, 100)), ((11, 20), (21, 60)), ((21, 100), (21, 100)))[level - 1]
+    low, high = (((2, 11), (2, 11)), ((3, 10), (11, 100)), ((11, 20), (21, 60)), ((21, 100), (21, 100)))[level - 1]
     a, b = rng.randrange(*low), rng.randrange(*high)
-    return f"What is {a} times {b}?", str(a * b)
+    return f"What is {a} {rng.choice(('times', 'multiplied by'))} {b}?", str(a * b)
 
 
 def _largest(rng: Random, level: int) -> Made:
-    length, digits = ((3, 2), (5, 3), (8, 4), (12, 5), (18, 6))[level - 1]
-    prefix = 0 if level < 3 else rng.randrange(1, 10) * 10 ** (digits - 1)  # the same first digit: no short cut
+    length, digits = ((2, 2), (3, 2), (5, 3), (8, 4), (14, 5))[level - 1]
+    prefix = 0 if level < 4 else rng.randrange(1, 10) * 10 ** (digits - 1)  # the same first digit: no short cut
     values = rng.sample(range(10 ** (digits - 1), 10**digits), length)
     values = values if not prefix else [prefix + v % 10 ** (digits - 1) for v in values]
     return f"Which of these numbers is the largest: {', '.join(map(str, values))}?", str(max(values))
@@ -122,9 +125,16 @@ def _story(rng: Random, level: int) -> Made:
 
 
 def _weekday(rng: Random, level: int) -> Made:
-    low, high = ((1, 2), (2, 4), (4, 7), (7, 14), (14, 31))[level - 1]
-    day, days, back = rng.randrange(7), rng.randrange(low, high), rng.random() < 0.5
+    day, back = rng.randrange(7), rng.random() < 0.5
     name, other = rng.sample(_words()["names"], 2)
+    if level < 3:
+        known, asked = ("tomorrow" if back else "yesterday"), "today"
+        if level == 1:
+            known, asked = "today", "yesterday" if back else "tomorrow"
+        text = f"{name} tells {other} that {known} {'was' if known == 'yesterday' else 'is'} a {DAYS[day]}."
+        return f"{text} What day of the week is {asked}?", DAYS[(day + (-1 if back else 1)) % 7]
+    low, high = ((2, 4), (4, 10), (10, 31))[level - 3]
+    days = rng.randrange(low, high)
     later = f"{days} day{'s' * (days > 1)} {'earlier' if back else 'later'}"
     text = f"{name} meets {other} on a {DAYS[day]}. They {'had met' if back else 'meet again'} {later}."
     return f"{text} What day of the week is that?", DAYS[(day + (-days if back else days)) % 7]
@@ -149,7 +159,7 @@ def _units(rng: Random, level: int) -> Made:
     if level == 4:
         value, rest = rng.randrange(2, 30), rng.randrange(1, factor)
         return f"How many {small} are {value} {big} and {rest} {small}?", str(value * factor + rest)
-    value = rng.randrange(2, 60 if level > 1 else 100)
+    value = rng.randrange(2, 60 if level > 1 else 21)
     if level == 3:
         return f"How many {big} are {value * factor} {small}?", str(value)
     return f"How many {small} are {value} {big}?", str(value * factor)

@@ -72,7 +72,12 @@ def solve_story(q: Question) -> str:
 
 
 def solve_weekday(q: Question) -> str:
-    day, days = DAYS.index(next(d for d in DAYS if d in q.text)), numbers(q.text)[0]
+    day = DAYS.index(next(d for d in DAYS if d in q.text))
+    if not numbers(q.text):
+        places = {"yesterday": -1, "today": 0, "tomorrow": 1}
+        known, asked = (places[word] for word in re.findall("yesterday|today|tomorrow", q.text))
+        return DAYS[(day + asked - known) % 7]
+    days = numbers(q.text)[0]
     return DAYS[(day - days if "earlier" in q.text else day + days) % 7]
 
 

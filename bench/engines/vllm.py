@@ -44,6 +44,7 @@ class VLLMEngine:
         max_model_len: int | None = None,
         gpu_memory_utilization: float | None = None,
         enforce_eager: bool = False,
+        block_size: int | None = None,
     ) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # its log would bury the progress bar
         import psutil
@@ -57,6 +58,8 @@ class VLLMEngine:
             "max_model_len": max_model_len,
             "gpu_memory_utilization": gpu_memory_utilization,
             "enforce_eager": enforce_eager,
+            "block_size": block_size or _cpu_block_size(),
+            "logits_processors": ["bench.engines.forced:Forced"],
             "enable_prefix_caching": True,
         }
         _use_every_core()
@@ -105,7 +108,10 @@ class VLLMEngine:
         ]
 
     def log_probability(self, prompts: Sequence[str], continuation: str) -> list[float | None]:
-        """Return log P(the reply begins with the tokens of `continuation` | prompt) in nats, by one prefill.
+        """Return log P(the reply begins with the tokens of `continuation` | prompt) in nats, by forcing them.
+
+        The prompts' prefills are those of `generate`, where they are cached: scoring a prompt as such would not use
+        the cache, and would compute the whole vocabulary at each of its tokens.
 
         A prompt that the context cannot hold together with `continuation` gets None.
         """
@@ -113,13 +119,14 @@ class VLLMEngine:
 
         ending = encode_continuation(self._tokenizer, continuation)
         rows = [encode(self._tokenizer, prompt) for prompt in prompts]
-        # vLLM generates one token at least, so there must be room for that too
-        asked = [i for i, row in enumerate(rows) if refusal(len(row), len(ending) + 1, self._context) is None]
-        settings = [SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)] * len(asked)
+        asked = [i for i, row in enumerate(rows) if refusal(len(row), len(ending), self._context) is None]
+        forced = SamplingParams(
+            temperature=0.0, max_tokens=len(ending), ignore_eos=True, logprobs=0, extra_args={"forced": ending}
+        )
         result: list[float | None] = [None] * len(rows)
-        for i, output in zip(asked, self._run([rows[i] + ending for i in asked], settings), strict=True):
-            last = output.prompt_logprobs[-len(ending) :]
-            result[i] = math.fsum(scores[token].logprob for scores, token in zip(last, ending, strict=True))
+        for i, output in zip(asked, self._run([rows[i] for i in asked], [forced] * len(asked)), strict=True):
+            said = output.outputs[0]
+            result[i] = math.fsum(scores[token].logprob for scores, token in zip(said.logprobs, ending, strict=True))
         return result
 
     def close(self) -> None:
@@ -148,6 +155,17 @@ def _reply(outputs: Sequence[Any], n_prompt: int, latency_s: float, reason: str 
         latency_s=latency_s,
         refused=reason,
     )
+
+
+def _cpu_block_size() -> int | None:
+    """Return the smallest block that a CPU allows, or None to leave the choice to vLLM.
+
+    Prefixes are shared in whole blocks. The 128 tokens that vLLM takes on a CPU are more than the instruction that
+    short questions have in common, so that nothing would be shared.
+    """
+    from vllm.platforms import current_platform
+
+    return 32 if current_platform.is_cpu() else None
 
 
 def _use_every_core() -> None:
