@@ -41,17 +41,17 @@ def assemble(recording: RawReplies, pool: Pool, items: Sequence[Item], name: str
             raise InputError(
                 f"{model} has not answered {len(missing)} of {len(items)} questions; record the stage answers"
             )
-    outcomes = _outcomes(items, answers)
-    self_routes, fractions = _self_routes(recording, models, items, outcomes)
-    texts = outcomes["answer"]
+    measured = outcomes(items, answers)
+    self_routes, fractions = _self_routes(recording, models, items, measured)
+    texts = measured["answer"]
     suite = Suite(
         manifest=_manifest(recording, pool, items, name, fractions),
         queries=_queries(items),
-        outcomes=outcomes
+        outcomes=measured
         if all(item.shareable for item in items)
-        else outcomes | {"answer": np.full_like(texts, None)},
-        samples=_samples(recording, models, items),
-        verifications=_votes(recording, models, items),
+        else measured | {"answer": np.full_like(texts, None)},
+        samples=samples(items, [recording.done("samples", model) for model in models]),
+        verifications=votes(items, [recording.done("votes", model) for model in models]),
         self_routes=self_routes,
     )
     return _embedded(suite, items, texts) if embed else suite
@@ -64,7 +64,8 @@ def _queries(items: Sequence[Item]) -> pd.DataFrame:
     return frame.assign(text=pd.Series(texts, dtype=object), text_sha256=[item.text_sha256 for item in items])
 
 
-def _outcomes(items: Sequence[Item], answers: Sequence[Replies]) -> dict[str, Array]:
+def outcomes(items: Sequence[Item], answers: Sequence[Replies]) -> dict[str, Array]:
+    """Return the (n, K) arrays of `Suite.outcomes` for n items that each of K models has answered."""
     shape = (len(items), len(answers))
     found: dict[str, Array] = {
         name: np.full(shape, np.nan, dtype=np.float32)
@@ -84,66 +85,74 @@ def _outcomes(items: Sequence[Item], answers: Sequence[Replies]) -> dict[str, Ar
 
 
 def _self_routes(
-    recording: RawReplies, models: Sequence[str], items: Sequence[Item], outcomes: Mapping[str, Array]
+    recording: RawReplies, models: Sequence[str], items: Sequence[Item], measured: Mapping[str, Array]
 ) -> tuple[dict[tuple[str, str], dict[str, Array]], dict[str, float]]:
     """Return self-routes by checkpoint and scenario, and what a rejection costs as a share of an answer, by model.
 
     That share is measured in completion tokens: a rejection's mean over the mean of the model's plain answers.
     """
-    shape, found, rejections = (len(items), len(models)), {}, {model: list[int]() for model in models}
+    found: dict[tuple[str, str], dict[str, Array]] = {}
     for scenario in SCENARIOS:
-        names = ("p_reject", "correct", "completion_tokens", "latency_s")
-        table: dict[str, Array] = {name: np.full(shape, np.nan, dtype=np.float32) for name in names}
-        table["rejected"] = np.full(shape, -1, dtype=np.int8)
-        for m, model in enumerate(models):
-            replies = recording.done(f"self_routes-prompted-{scenario}", model)
-            for q, item in enumerate(items):
-                reply = replies.get(item.query_id)
-                if reply is None:
-                    continue
-                said = reply.texts[0] if reply.texts else ""
-                rejected = rejects(said)
-                table["rejected"][q, m], table["latency_s"][q, m] = rejected, reply.latency_s
-                table["completion_tokens"][q, m] = sum(reply.completion_tokens)
-                if reply.p_reject is not None:
-                    table["p_reject"][q, m] = min(reply.p_reject, 1.0)
-                if rejected:
-                    rejections[model].append(sum(reply.completion_tokens))
-                else:
-                    table["correct"][q, m] = item.score(said)[0]
-        if (table["rejected"] >= 0).any():
+        table = self_route(items, [recording.done(f"self_routes-prompted-{scenario}", model) for model in models])
+        if table:
             found["prompted", scenario] = table
-    means = dict(zip(models, np.nanmean(outcomes["completion_tokens"], axis=0), strict=True))
-    fractions = {m: min(float(np.mean(tokens) / means[m]), 1.0) for m, tokens in rejections.items() if tokens}
+    fractions = {}
+    for m, model in enumerate(models):
+        tokens = [t["completion_tokens"][t["rejected"][:, m] == 1, m] for t in found.values()]
+        if sum(map(len, tokens)):
+            share = np.concatenate(tokens).mean() / np.nanmean(measured["completion_tokens"][:, m])
+            fractions[model] = min(float(share), 1.0)
     return found, fractions
 
 
-def _samples(recording: RawReplies, models: Sequence[str], items: Sequence[Item]) -> dict[str, Array]:
-    """Return how many samples there are, how many are right, and how many agree with the most frequent answer."""
-    table: dict[str, Array] = {
-        name: np.full((len(items), len(models)), np.nan, dtype=np.float32) for name in ("n", "n_correct", "n_modal")
-    }
-    for m, model in enumerate(models):
-        replies = recording.done("samples", model)
+def self_route(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, Array]:
+    """Return the (n, K) arrays of one entry of `Suite.self_routes`; {} where no agent was asked."""
+    names, shape = ("p_reject", "correct", "completion_tokens", "latency_s"), (len(items), len(replies))
+    table: dict[str, Array] = {name: np.full(shape, np.nan, dtype=np.float32) for name in names}
+    table["rejected"] = np.full(shape, -1, dtype=np.int8)
+    for m, of_model in enumerate(replies):
         for q, item in enumerate(items):
-            if item.query_id in replies:
-                judged = [item.score(text) for text in replies[item.query_id].texts]
+            reply = of_model.get(item.query_id)
+            if reply is None:
+                continue
+            said = reply.texts[0] if reply.texts else ""
+            rejected = rejects(said)
+            table["rejected"][q, m], table["latency_s"][q, m] = rejected, reply.latency_s
+            table["completion_tokens"][q, m] = sum(reply.completion_tokens)
+            if reply.p_reject is not None:
+                table["p_reject"][q, m] = min(reply.p_reject, 1.0)
+            if not rejected:
+                table["correct"][q, m] = item.score(said)[0]
+    return table if (table["rejected"] >= 0).any() else {}
+
+
+def samples(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, Array]:
+    """Return how many samples there are, how many are right, and how many agree with the most frequent answer.
+
+    Each array is (n, K), NaN where a model was not sampled; {} where none was.
+    """
+    table: dict[str, Array] = {
+        name: np.full((len(items), len(replies)), np.nan, dtype=np.float32) for name in ("n", "n_correct", "n_modal")
+    }
+    for m, of_model in enumerate(replies):
+        for q, item in enumerate(items):
+            if item.query_id in of_model:
+                judged = [item.score(text) for text in of_model[item.query_id].texts]
                 said = Counter(answer for _, answer in judged if answer is not None)
                 table["n"][q, m], table["n_correct"][q, m] = len(judged), sum(c >= 0.5 for c, _ in judged)
                 table["n_modal"][q, m] = max(said.values(), default=0)
     return table if (table["n"] >= 0).any() else {}
 
 
-def _votes(recording: RawReplies, models: Sequence[str], items: Sequence[Item]) -> dict[str, Array]:
-    """Return how many self-verifications said yes, and how many said yes or no at all."""
+def votes(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, Array]:
+    """Return how many self-verifications said yes, and how many yes or no at all, each (n, K); {} without any."""
     table: dict[str, Array] = {
-        name: np.full((len(items), len(models)), np.nan, dtype=np.float32) for name in ("n_yes", "n_valid")
+        name: np.full((len(items), len(replies)), np.nan, dtype=np.float32) for name in ("n_yes", "n_valid")
     }
-    for m, model in enumerate(models):
-        replies = recording.done("votes", model)
+    for m, of_model in enumerate(replies):
         for q, item in enumerate(items):
-            if item.query_id in replies:
-                words = [normalised(text).split()[:1] for text in replies[item.query_id].texts]
+            if item.query_id in of_model:
+                words = [normalised(text).split()[:1] for text in of_model[item.query_id].texts]
                 table["n_yes"][q, m] = words.count(["yes"])
                 table["n_valid"][q, m] = words.count(["yes"]) + words.count(["no"])
     return table if (table["n_valid"] >= 0).any() else {}

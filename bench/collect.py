@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.assemble import assemble
 from bench.cli import Parser, console, run
 from bench.engines.base import Engine, Reply, Sampling
-from bench.engines.pool import ENGINES, Pool, PoolEntry, load_pool, open_engine
+from bench.engines.pool import ENGINES, Engines, Pool, PoolEntry, load_pool, open_engine
 from bench.items import GRADED_PROMPT, VERIFY_PROMPT, Item, items
 from bench.raw import RawReplies, open_raw
 from routers.disrouter.prompts import REJECTION, agent_prompt
@@ -102,39 +102,26 @@ def collect(
     recording: RawReplies,
     todo: Sequence[Job],
     chunk: int,
-    start: Callable[[PoolEntry], Engine],
+    engines: Engines,
     progress: Callable[[Job, int, int], None],
 ) -> None:
     """Ask what is not there yet, a chunk at a time; every finished chunk is on disk whole.
 
     Chunks are cut by place among a job's items, so that an interrupted recording asks the same batches as one that
-    was not. A model is loaded when first asked and closed before the next. Raises `InputError` where votes are wanted
-    of answers that are not there.
+    was not. A model is loaded when first asked. Raises `InputError` where votes are wanted of answers that are not
+    there.
     """
-    loaded: tuple[str, Engine] | None = None
-    try:
-        for job in todo:
-            done = recording.done(job.stage, job.entry.model)
-            answers = recording.done("answers", job.entry.model) if job.stage == "votes" else {}
-            if job.stage == "votes" and any(item.query_id not in answers for item in job.items):
-                raise InputError(
-                    f"{job.entry.model} has not answered every question yet; record the stage answers first"
-                )
-            progress(job, sum(item.query_id in done for item in job.items), len(job.items))
-            for first in range(0, len(job.items), chunk):
-                batch = [item for item in job.items[first : first + chunk] if item.query_id not in done]
-                if not batch:
-                    continue
-                if loaded is None or loaded[0] != job.entry.model:
-                    if loaded:
-                        loaded[1].close()
-                        loaded = None
-                    loaded = job.entry.model, start(job.entry)
-                recording.keep(job.stage, job.entry.model, _asked(loaded[1], job, batch, answers))
+    for job in todo:
+        done = recording.done(job.stage, job.entry.model)
+        answers = recording.done("answers", job.entry.model) if job.stage == "votes" else {}
+        if job.stage == "votes" and any(item.query_id not in answers for item in job.items):
+            raise InputError(f"{job.entry.model} has not answered every question yet; record the stage answers first")
+        progress(job, sum(item.query_id in done for item in job.items), len(job.items))
+        for first in range(0, len(job.items), chunk):
+            batch = [item for item in job.items[first : first + chunk] if item.query_id not in done]
+            if batch:
+                recording.keep(job.stage, job.entry.model, _asked(engines.of(job.entry), job, batch, answers))
                 progress(job, min(first + chunk, len(job.items)), len(job.items))
-    finally:
-        if loaded:
-            loaded[1].close()
 
 
 def _asked(engine: Engine, job: Job, batch: Sequence[Item], answers: Mapping[str, Reply]) -> dict[str, Reply]:
@@ -156,6 +143,7 @@ def settings(args: Namespace, pool: Pool) -> dict[str, Any]:
         "cost_rule": pool.cost_rule,
         "engine": args.engine,
         "dtype": args.dtype,
+        **engine_options(args),
         "max_tokens": args.max_tokens,
         "n_votes": args.n_votes,
         "n_samples": args.n_samples,
@@ -163,6 +151,12 @@ def settings(args: Namespace, pool: Pool) -> dict[str, Any]:
         "chunk": args.chunk,
         "prompts": hashlib.sha256("\0".join(_prompts()).encode()).hexdigest()[:16],
     }
+
+
+def engine_options(args: Namespace) -> dict[str, Any]:
+    """Return what the engine called `args.engine` is opened with."""
+    names = {"vllm": ("dtype",), "transformers": ("dtype", "batch_size")}.get(args.engine, ())
+    return {name: getattr(args, name) for name in names}
 
 
 def _prompts() -> list[str]:
@@ -181,9 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _plan(out, todo)
         return 0
     with open_raw(args.out, settings(args, pool)) as recording:
-        options = {"dtype": args.dtype} if args.engine != "openai" else {}
-        with _Bar() as bar:
-            collect(recording, todo, args.chunk, lambda entry: open_engine(args.engine, entry, **options), bar)
+        with Bar() as bar, Engines(partial(open_engine, args.engine, **engine_options(args))) as engines:
+            collect(recording, todo, args.chunk, engines, bar)
         suite = assemble(recording, pool, asked, args.name or args.out.resolve().name, embed=args.embeddings)
         storage.save(suite, args.out / "suite")
     correct = suite.correct.mean(axis=0)
@@ -220,6 +213,13 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     add("--n-samples", type=int, default=10, metavar="N", help="samples of a question (10)")
     add("--max-tokens", type=int, default=512, metavar="N", help="where a reply is cut off (512)")
     add("--chunk", type=int, default=64, metavar="N", help="questions asked together and kept together (64)")
+    add(
+        "--batch-size",
+        type=int,
+        default=16,
+        metavar="N",
+        help="prompts that engine transformers computes together (16); with 1 no reply hangs on its neighbours",
+    )
     add("--dtype", default="auto", metavar="auto|bfloat16|float32")
     add("--seed", type=int, default=0)
     add("--name", default=None, help="name of the suite (default: that of DIR)")
@@ -231,7 +231,7 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     args.stages = [one_of("stage", name.strip(), STAGES) for name in args.stages.split(",")]
     args.stages.sort(key=STAGES.index)
     args.tasks = list(graded.FAMILIES) if args.tasks == "graded" else [name.strip() for name in args.tasks.split(",")]
-    for name in ("n_votes", "n_samples", "max_tokens", "chunk"):
+    for name in ("n_votes", "n_samples", "max_tokens", "chunk", "batch_size"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}, but must be at least 1")
     return args
@@ -264,7 +264,7 @@ def _plan(out: Console, todo: Sequence[Job]) -> None:
     )
 
 
-class _Bar:
+class Bar:
     """Progress on stderr: which stage and model, how far, how fast, how long still."""
 
     def __init__(self) -> None:
@@ -280,11 +280,12 @@ class _Bar:
         self._task = self._progress.add_task("starting", total=None, rate="")
         self._job: Job | None = None
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> "Bar":
         self._progress.start()
         return self
 
     def __call__(self, job: Job, done: int, total: int) -> None:
+        """Show that `done` of the `total` questions of a job are answered."""
         if job is not self._job:
             self._job, self._started = job, (time.monotonic(), done)
             self._progress.reset(self._task, description=job.label, total=total, completed=done, rate="")

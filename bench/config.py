@@ -9,6 +9,13 @@ from tasks.types import Domain, Record
 AccountingChoice = Literal["paper", "final", "every_call", "every_call_and_verify"]
 
 
+class LiveConfig(Record):
+    """With what real models were asked."""
+
+    engine: str
+    dtype: str
+
+
 class RunConfig(Record):
     """What decides a run's numbers, and nothing else: neither where it is written nor how many cores it takes."""
 
@@ -22,6 +29,7 @@ class RunConfig(Record):
     seeds: tuple[int, ...] = (0,)
     accounting: AccountingChoice = "paper"
     average: Average = "macro"
+    live: LiveConfig | None = None
 
     @property
     def run_id(self) -> str:

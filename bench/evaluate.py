@@ -4,18 +4,22 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from bench.config import RunConfig
-from bench.replay import Ledger, ReplayEnv, price, query_view, recorded_for, settle, training_view
+from bench.replay import Ledger, ReplayEnv, own_reply, price, query_view, recorded_for, settle, training_view
 from routers.base import Accounting, AlphaMode, Answerer, BoolArray, FloatArray, IntArray, QueryView, Router, Signal
 from routers.registry import RouterSpec
 from tasks.errors import InputError, examples
 from tasks.scenarios import SCENARIOS, Average, Scenario
 from tasks.suite import Rows, Suite
 from tasks.types import Domain
+
+if TYPE_CHECKING:  # a run without --live needs no engine
+    from bench.live import Live
 
 Progress = Callable[[str], None]
 LABELS = Signal.OUTCOME | Signal.POSTERIOR
@@ -26,7 +30,9 @@ class Routed:
     """One router on the n test queries of one split, in one scenario, with one seed.
 
     `chosen` (n,) indices into the pool; `delivered` (n,) True where the agent's own reply is the answer; `shares`
-    (n, K) the exact probabilities of a router that draws, else None. Seconds are wall-clock.
+    (n, K) the exact probabilities of a router that draws, else None. Seconds are wall-clock, those of a live run
+    without its waiting for models. Live, `measured` is the suite with what the models said just now, and `replayed`
+    (n,) what the same fitted router chooses on the recording.
     """
 
     spec: RouterSpec
@@ -42,6 +48,8 @@ class Routed:
     shares: FloatArray | None
     fit_seconds: float
     route_seconds: float
+    measured: Suite | None = None
+    replayed: IntArray | None = None
 
     @property
     def alpha_used(self) -> float:
@@ -104,23 +112,31 @@ def evaluate(
     config: RunConfig,
     jobs: int = 1,
     progress: Progress = lambda _: None,
+    live: "Live | None" = None,
 ) -> list[Routed]:
     """Run every router on every scenario, split and seed; return what they did.
 
-    `fitted_on` is `suite`, or with --no-refit the same suite with its full pool.
+    `fitted_on` is `suite`, or with --no-refit the same suite with its full pool. With `live`, routers ask real models
+    about the test queries; reference rows, which look at recorded outcomes, are replayed all the same.
     """
     views = {split: query_view(suite, suite.rows("test", split), config.average) for split in config.splits}
 
     def work(spec: RouterSpec, router: Router) -> list[Routed]:
         progress(spec.name)
-        return _run_router(spec, router, suite, fitted_on, views, config)
+        return _run_router(spec, router, suite, fitted_on, views, config, None if spec.reference else live)
 
     results = Parallel(n_jobs=jobs, prefer="threads")(delayed(work)(spec, router) for spec, router in routers)
     return [routed for group in results for routed in group]
 
 
 def _run_router(
-    spec: RouterSpec, router: Router, suite: Suite, fitted_on: Suite, views: dict[Domain, QueryView], config: RunConfig
+    spec: RouterSpec,
+    router: Router,
+    suite: Suite,
+    fitted_on: Suite,
+    views: dict[Domain, QueryView],
+    config: RunConfig,
+    live: "Live | None",
 ) -> list[Routed]:
     found: list[Routed] = []
     draws = "seed" in inspect.signature(type(router)).parameters
@@ -139,7 +155,7 @@ def _run_router(
                     same = next(r for r in found if r.split == split and r.seed == seed)
                     found.append(_repeat(same, seed, scenario))
                 else:
-                    found.append(_route(spec, router, suite, queries, split, scenario, seed, fit_seconds))
+                    found.append(_route(spec, router, suite, queries, split, scenario, seed, fit_seconds, live))
     return found
 
 
@@ -175,41 +191,62 @@ def _route(
     scenario: Scenario,
     seed: int,
     fit_seconds: float,
+    live: "Live | None",
 ) -> Routed:
     rows, prompt = suite.rows("test", split), nearest_prompt(scenario)
-    recorded, ledger = recorded_for(suite, rows, router.signals, prompt), Ledger(len(rows))
-    env = ReplayEnv(recorded, router.signals, ledger)
+    signals = router.signals
+    env = _replay(suite, rows, signals, prompt) if live is None else live.env(rows, signals, prompt)
     start = time.perf_counter()
-    chosen = np.asarray(router.route(queries, env, scenario))
-    seconds = time.perf_counter() - start
-    if (
-        chosen.shape != (len(rows),)
-        or chosen.dtype.kind not in "iu"
-        or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(suite.pool))
-    ):
-        raise InputError(
-            f"router {spec.name} returned no model index in 0 … {len(suite.pool) - 1} for each of {len(rows)} queries"
-        )
-    delivered = settle(ledger, chosen.astype(np.int64), _recorded(suite, "completion_tokens", rows))
+    chosen = _decisions(spec, router, queries, env, scenario)
+    seconds = time.perf_counter() - start - env.waited_s
+    if live is not None:
+        live.deliver(rows, chosen, own_reply(env.ledger, chosen))
+    delivered = settle(env.ledger, chosen, _recorded(live.measured if live else suite, "completion_tokens", rows))
     return Routed(
-        spec,
-        router,
-        scenario,
-        prompt,
-        split,
-        seed,
-        rows,
-        chosen.astype(np.int64),
-        delivered,
-        ledger,
-        router.choice_shares(queries),
-        fit_seconds,
-        seconds,
+        spec=spec,
+        router=router,
+        scenario=scenario,
+        prompt=prompt,
+        split=split,
+        seed=seed,
+        rows=rows,
+        chosen=chosen,
+        delivered=delivered,
+        ledger=env.ledger,
+        shares=router.choice_shares(queries),
+        fit_seconds=fit_seconds,
+        route_seconds=seconds,
+        measured=None if live is None else live.measured,
+        replayed=None
+        if live is None
+        else _decisions(spec, router, queries, _replay(suite, rows, signals, prompt), scenario),
     )
 
 
+def _replay(suite: Suite, rows: Rows, signals: Signal, prompt: str) -> ReplayEnv:
+    return ReplayEnv(recorded_for(suite, rows, signals, prompt), signals, Ledger(len(rows)))
+
+
+def _decisions(spec: RouterSpec, router: Router, queries: QueryView, env: ReplayEnv, scenario: Scenario) -> IntArray:
+    chosen = np.asarray(router.route(queries, env, scenario))
+    if (
+        chosen.shape != (len(queries),)
+        or chosen.dtype.kind not in "iu"
+        or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(queries.pool))
+    ):
+        raise InputError(
+            f"router {spec.name} returned no model index in 0 … {len(queries.pool) - 1} for each of {len(queries)} "
+            "queries"
+        )
+    return chosen.astype(np.int64)
+
+
 def score(routed: Routed, suite: Suite) -> Scores:
-    """Join decisions with outcomes: the chosen model's, or that of the agent's own reply where it accepted."""
+    """Join decisions with outcomes: the chosen model's, or that of the agent's own reply where it accepted.
+
+    The outcomes of a live run are those that it measured.
+    """
+    suite = routed.measured or suite
     rows, chosen, n = routed.rows, routed.chosen, np.arange(len(routed.rows))
     correct = suite.correct[rows].astype(np.float64)
     seconds, dollars = (_recorded(suite, name, rows) for name in ("latency_s", "cost_usd"))

@@ -116,12 +116,17 @@ def _freeze(value: Any) -> Any:
 
 
 class ReplayEnv:
-    """A `RoutingEnv` over recordings. It holds what one router declared that it needs, and never a label."""
+    """A `RoutingEnv` over recordings. It holds what one router declared that it needs, and never a label.
+
+    `waited_s` counts the seconds spent on models, of which there are none here.
+    """
+
+    waited_s: float = 0.0
 
     def __init__(self, recorded: Recorded, signals: Signal, ledger: Ledger) -> None:
         self._recorded = recorded
         self._signals = signals
-        self._ledger = ledger
+        self.ledger = ledger
 
     def answer(self, model: int, rows: IntArray) -> Answers:
         """Return the recorded answers of `model`; charged."""
@@ -129,7 +134,7 @@ class ReplayEnv:
         shown = self._recorded
         assert shown.completion_tokens is not None  # noqa: S101  (cut out for every router that declares ANSWER)
         tokens = shown.completion_tokens[:, model]
-        self._ledger.write("answered", model, rows, tokens)
+        self.ledger.write("answered", model, rows, tokens)
         embeddings = shown.answer_embeddings.get(model)
         return Answers(
             None if shown.answer_texts is None else shown.answer_texts[rows, model],
@@ -145,14 +150,14 @@ class ReplayEnv:
             raise InputError(
                 f"{k} verification votes were asked for, but up to {votes['n_valid'].max():g} were recorded"
             )
-        self._ledger.write("verified", model, rows)
+        self.ledger.write("verified", model, rows)
         return Votes(votes["n_yes"], votes["n_valid"])
 
     def sample(self, model: int, rows: IntArray) -> Agreement:
         """Return the recorded agreement among samples of `model`; charged once for each sample."""
         self._demand(Signal.SAMPLE)
         counts = self._sparse(self._recorded.agreement, "samples", model, rows)
-        self._ledger.write("sampled", model, rows)
+        self.ledger.write("sampled", model, rows)
         return Agreement(counts["n"], counts["n_modal"])
 
     def self_route(self, model: int, rows: IntArray, checkpoint: str) -> BoolArray:
@@ -165,8 +170,8 @@ class ReplayEnv:
             )
         rejected: BoolArray = table["rejected"][rows, model] == 1
         tokens = table.get("completion_tokens")
-        self._ledger.write("self_routed", model, rows, None if tokens is None else tokens[:, model])
-        self._ledger.write("rejected", model, rows[rejected])
+        self.ledger.write("self_routed", model, rows, None if tokens is None else tokens[:, model])
+        self.ledger.write("rejected", model, rows[rejected])
         accepted: BoolArray = ~rejected
         return accepted
 
@@ -222,14 +227,19 @@ def training_view(suite: Suite, rows: Rows, signals: Signal, scenario: str, aver
     return TrainingView(query_view(suite, rows, average), _freeze(suite.correct[rows].astype(np.float64)), env)
 
 
+def own_reply(ledger: Ledger, chosen: IntArray) -> BoolArray:
+    """Return (n,) True where the chosen model's own agent answered, so that nobody needs to be asked any more."""
+    bit = np.uint64(1) << chosen.astype(np.uint64)
+    delivered: BoolArray = (ledger.calls["self_routed"] & ~ledger.calls["rejected"] & bit) != 0
+    return delivered
+
+
 def settle(ledger: Ledger, chosen: IntArray, completion_tokens: FloatArray) -> BoolArray:
     """Ask the chosen model where it has not answered yet, and return (n,) True where its own agent had answered.
 
     Every query is answered by the model that it was routed to: what a router left unasked is asked, and charged, now.
     """
-    rows = np.arange(ledger.n)
-    bit = np.uint64(1) << chosen.astype(np.uint64)
-    delivered: BoolArray = (ledger.calls["self_routed"] & ~ledger.calls["rejected"] & bit) != 0
+    rows, delivered = np.arange(ledger.n), own_reply(ledger, chosen)
     for model in np.unique(chosen):
         ledger.write("answered", int(model), rows[(chosen == model) & ~delivered], completion_tokens[:, model])
     return delivered

@@ -4,12 +4,14 @@ python -m bench.run --routers all --split ood
 """
 
 import datetime
+import json
 import os
 import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -19,7 +21,9 @@ from rich.text import Text
 from bench import results
 from bench.cli import Parser, console, run
 from bench.config import RunConfig
+from bench.engines.pool import ENGINES
 from bench.evaluate import evaluate, usable
+from bench.live import Source, comparison, live_config, open_live
 from bench.metrics import Row, rows
 from bench.suites import DEFAULT, names, open_suite
 from leaderboard.build import build, checkout_page
@@ -48,13 +52,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     target = args.out or Path("results") / suite.manifest.name / config.run_id
     command = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if argv is None else argv)])
     with whole_directory(target, marker="run.json") as scratch:
-        with _Spinner(len(routers)) as tick:
-            routed = evaluate(suite, fitted_on, routers, config, args.jobs, tick)
+        if config.live is None:
+            with _Spinner(len(routers)) as tick:
+                routed = evaluate(suite, fitted_on, routers, config, args.jobs, tick)
+        else:
+            source = Source(args.pool, args.data_dir, args.loaded)
+            with open_live(suite, config.live, source, target.with_name(f"{target.name}.live")) as live:
+                routed = evaluate(suite, fitted_on, routers, config, live=live)
+            compared = comparison(routed, suite)
+            write_whole(scratch / "live.json", json.dumps(compared, indent=1, ensure_ascii=False) + "\n")
         found = rows(routed, suite, config)
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         results.write(scratch, results.provenance(config, command, created), suite, routed, found, skipped)
         build([scratch], [scratch / "index.html"])
     _show(out, suite, config, found, skipped)
+    if config.live is not None:
+        _show_comparison(out, compared, target / "live.json")
     out.print(f"run:  {target}\npage: {_page(target)}", soft_wrap=True)
     return 0
 
@@ -88,6 +101,12 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     add("--average", default="macro", metavar="macro|micro", help="mean over data sets (default) or over queries")
     add("--out", type=Path, default=None, metavar="DIR", help="default results/SUITE/RUN")
     add("--jobs", type=int, default=1, metavar="N", help="routers to run at a time (default 1)")
+    add("--live", action="store_true", help="ask real models about the test queries instead of replaying their answers")
+    add("--engine", default=None, metavar="|".join(ENGINES), help="with --live (default: that of the recording)")
+    add("--dtype", default=None, metavar="auto|bfloat16|float32", help="with --live (default: that of the recording)")
+    add("--pool", type=Path, default=None, metavar="FILE", help="with --live: where the models are (as bench.collect)")
+    add("--data-dir", type=Path, default=None, metavar="DIR", help="with --live: local questions of public data sets")
+    add("--loaded", type=int, default=1, metavar="N", help="with --live: models kept in memory at a time (default 1)")
     add("--list", action="store_true", help="list routers, suites and scenarios, and stop")
     return parser.parse_args(argv)
 
@@ -105,11 +124,14 @@ def _subset(full: Suite, models: str | None) -> Suite:
 
 
 def _config(args: Namespace, suite: Suite, specs: Sequence[RouterSpec]) -> RunConfig:
-    for name, least in (("seeds", 1), ("jobs", 1)):
+    for name, least in (("seeds", 1), ("jobs", 1), ("loaded", 1)):
         if getattr(args, name) < least:
             raise InputError(f"--{name} is {getattr(args, name)}, but must be at least {least}")
     if args.no_refit and args.models is None:
         raise InputError("--no-refit keeps what was fitted on the full pool, so it goes with --models A,B,C")
+    given = [name for name in ("engine", "dtype", "pool", "data_dir") if getattr(args, name) is not None]
+    if given and not args.live:
+        raise InputError(f"--{given[0].replace('_', '-')} says how real models are asked, so it goes with --live")
     return RunConfig(
         suite=suite.manifest.name,
         suite_sha256=suite.sha256 or "",
@@ -121,6 +143,7 @@ def _config(args: Namespace, suite: Suite, specs: Sequence[RouterSpec]) -> RunCo
         seeds=tuple(range(args.seeds)),
         accounting=one_of("accounting", args.accounting, ["paper", *Accounting]),
         average=one_of("average", args.average, ["macro", "micro"]),
+        live=live_config(suite, args.engine, args.dtype) if args.live else None,
     )
 
 
@@ -194,9 +217,11 @@ def _show(
     charged = (
         "cost as each router's authors charge it" if config.accounting == "paper" else f"cost: {config.accounting}"
     )
+    asked = f", live by {config.live.engine}; reference rows as recorded" if config.live else ""
     for chosen in config.scenarios:
         for split in config.splits:
-            title = Text(suite.manifest.name).append(f" ({kind} outcomes)", "bold red" if kind == "simulated" else "")
+            title = Text(suite.manifest.name)
+            title.append(f" ({kind} outcomes{asked})", "bold red" if kind == "simulated" else "")
             title.append(f" · {chosen.name or 'alpha'} α = {chosen.alpha:g} · {split} · {charged}")
             _show_table(out, title, [row for row in found if row.alpha == chosen.alpha and row.split == split])
     for one in skipped:
@@ -232,6 +257,16 @@ def _show_table(out: Console, title: Text, found: Sequence[Row]) -> None:
             style="dim" if row.reference else None,
         )
     out.print(table)
+
+
+def _show_comparison(out: Console, compared: dict[str, Any], path: Path) -> None:
+    """Say how often the live decisions are the replayed ones; every query on which they differ stands in the file."""
+    table = Table("router", "scenario", "split", "live = replayed", "%", title="live and replayed decisions")
+    for one in compared["agreement"]:
+        share = f"{100.0 * one['same'] / one['n']:.1f}"
+        table.add_row(one["router"], one["scenario"] or "–", one["split"], f"{one['same']} of {one['n']}", share)
+    out.print(table)
+    out.print(f"{len(compared['differences'])} decisions differ, listed in {path}", soft_wrap=True)
 
 
 def _figure(value: float | None, digits: int = 3) -> str:

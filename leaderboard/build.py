@@ -56,9 +56,15 @@ class _Row(_Scores):
     published_utility: float | None
 
 
+class _Live(_Record):
+    engine: str
+    dtype: str
+
+
 class _Config(_Record):
     accounting: Literal["paper", "final", "every_call", "every_call_and_verify"]
     average: Literal["macro", "micro"]
+    live: _Live | None = None
 
 
 class _Run(_Record):

@@ -52,6 +52,7 @@ def _run(content: Mapping[str, Any], images: Mapping[str, str], prefix: str) -> 
         "suite": {**suite, "pool": [{**model, "cost": decimal(model["cost"])} for model in suite["pool"]]},
         "run": {**run, "versions": sorted(run["versions"].items())},
         "accounting": ACCOUNTINGS[run["config"]["accounting"]],
+        "live": run["config"].get("live"),
         "skipped": content["skipped"],
         "panels": [_panel(part, content, images, prefix) for part in panels(content["rows"])],
     }

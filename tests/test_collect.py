@@ -15,7 +15,7 @@ import pytest
 from bench import collect as collecting
 from bench.assemble import assemble
 from bench.collect import collect, jobs, settings
-from bench.engines.pool import Pool, PoolEntry
+from bench.engines.pool import Engines, Pool, PoolEntry
 from bench.items import items, tasks_of
 from bench.raw import open_raw
 from tasks import storage
@@ -28,7 +28,7 @@ POOL = Pool(
 )
 ITEMS = items(["addition"], {"test": 20, "train": 10, "validation": 5})
 ARGS = Namespace(
-    max_tokens=64, seed=0, n_votes=6, n_samples=4, votes=2, samples=2, chunk=8, engine="transformers", dtype="auto"
+    max_tokens=64, seed=0, n_votes=6, n_samples=4, votes=2, samples=2, chunk=8, engine="transformers", dtype="auto", batch_size=16
 )
 
 
@@ -41,8 +41,8 @@ def record(
         engines.append(FakeEngine(int(entry.model.split("-")[1]), delay_s))
         return engines[-1]
 
-    with open_raw(directory, settings(args, POOL)) as recording:
-        collect(recording, jobs(POOL, ITEMS, stages, args), args.chunk, start, lambda job, done, total: None)
+    with open_raw(directory, settings(args, POOL)) as recording, Engines(start) as loaded:
+        collect(recording, jobs(POOL, ITEMS, stages, args), args.chunk, loaded, lambda job, done, total: None)
         storage.save(assemble(recording, POOL, ITEMS, "adders", embed=False), directory / "suite")
     return engines
 
@@ -53,7 +53,7 @@ def test_a_recording_becomes_a_suite_with_every_signal(tmp_path: Path) -> None:
     suite = storage.load(tmp_path / "r" / "suite")
     assert suite.manifest.kind == "recorded"
     level = np.array([int(i.query_id.split("-")[1]) for i in ITEMS])
-    digits = np.array([2, 3, 4, 5, 7])[level - 1]
+    digits = np.array([2, 2, 2, 3, 6])[level - 1]
     np.testing.assert_array_equal(suite.correct, digits[:, None] <= [2, 4, 7])
     agents = suite.self_routes["prompted", "balance"]
     np.testing.assert_array_equal(agents["rejected"][:, :2], digits[:, None] > [2, 4])
@@ -204,7 +204,7 @@ def test_public_questions_keep_their_texts_to_themselves(tmp_path: Path) -> None
 
     with open_raw(tmp_path / "r", settings(ARGS, POOL)) as recording:
         todo = jobs(POOL, asked, ("answers",), ARGS)
-        collect(recording, todo, 64, lambda entry: Parrot(1), lambda job, done, total: None)
+        collect(recording, todo, 64, Engines(lambda entry: Parrot(1)), lambda job, done, total: None)
         suite = assemble(recording, POOL, asked, "public", embed=False)
     assert suite.queries["text"].isna().all()
     assert suite.queries["text_sha256"].str.len().eq(64).all()

@@ -7,7 +7,7 @@ from typing import Any
 from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
 
 
-class Forced(AdapterLogitsProcessor):
+class Forced(AdapterLogitsProcessor):  # type: ignore[misc]  # vLLM is not there where types are checked
     """Forces the tokens of `SamplingParams.extra_args["forced"]`; leaves every other request alone.
 
     vLLM reports log probabilities from before its processors, so those of forced tokens are the model's own.

@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -149,6 +149,34 @@ def _folders(entry: PoolEntry) -> list[Path]:
         return []
     folder, root = Path(entry.folder).expanduser(), os.environ.get(MODELS_VARIABLE)
     return [Path(root).expanduser() / folder, folder] if root else [folder]
+
+
+class Engines:
+    """The loaded models of one engine: at most `limit` at a time, the one asked longest ago closed first.
+
+    `start` loads the model of an entry. Use it as a context: leaving it closes every model.
+    """
+
+    def __init__(self, start: Callable[[PoolEntry], Engine], limit: int = 1) -> None:
+        self._start, self._limit = start, limit
+        self._loaded: dict[str, Engine] = {}
+
+    def of(self, entry: PoolEntry) -> Engine:
+        """Return the engine of one model, loaded where it is not."""
+        engine = self._loaded.pop(entry.model, None)
+        if engine is None:
+            while len(self._loaded) >= self._limit:
+                self._loaded.pop(next(iter(self._loaded))).close()
+            engine = self._start(entry)
+        self._loaded[entry.model] = engine
+        return engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._loaded:
+            self._loaded.popitem()[1].close()
 
 
 def open_engine(name: str, entry: PoolEntry, **options: Any) -> Engine:
