@@ -13,6 +13,7 @@ from bench.config import RunConfig
 from bench.replay import Ledger, ReplayEnv, own_reply, price, query_view, recorded_for, settle, training_view
 from routers.base import Accounting, AlphaMode, Answerer, BoolArray, FloatArray, IntArray, QueryView, Router, Signal
 from routers.registry import RouterSpec
+from routers.scorers import BRING_TEXTS
 from tasks.errors import InputError, examples
 from tasks.scenarios import SCENARIOS, Average, Scenario
 from tasks.suite import Rows, Suite
@@ -69,10 +70,13 @@ class Scores:
 
 def unusable(router: Router, suite: Suite, fitted_on: Suite) -> str | None:
     """Return why a router cannot run on this suite, or None."""
-    lacking = sorted(router.needs() - suite.available)
+    needs = {name.replace("*", model) for name in router.needs() for model in suite.pool.names}
+    lacking = sorted(needs - suite.available)
     if lacking:
-        only = " (only simulated suites have them)" if all(name.startswith("posteriors/") for name in lacking) else ""
-        return f"the suite has no {examples(lacking)}{only}"
+        hint = " (only simulated suites have them)" if all(name.startswith("posteriors/") for name in lacking) else ""
+        if "text" in lacking:
+            hint = f"; bring the texts by: {BRING_TEXTS}"
+        return f"the suite has no {examples(lacking)}{hint}"
     if router.learns and not (len(suite.rows("train", "id")) and len(suite.rows("validation", "id"))):
         return "the suite has no train and validation queries to learn from"
     if suite.pool != fitted_on.pool and not router.pool_agnostic:

@@ -187,7 +187,10 @@ class Router(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn ships wi
         """Return (n,) indices into `queries.pool`. Raises `NotFittedError` before `fit`."""
 
     def needs(self) -> frozenset[str]:
-        """Return what a suite must hold for this router (see `Suite.available`); the default follows `signals`."""
+        """Return what a suite must hold for this router (see `Suite.available`); the default follows `signals`.
+
+        "answer/*" stands for that kind of every model of the pool.
+        """
         tables = {Signal.VERIFY: "verifications", Signal.SAMPLE: "samples"}
         return frozenset(name for signal, name in tables.items() if signal in self.signals)
 

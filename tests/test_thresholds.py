@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routers.thresholds import search_cascade
+from tasks.errors import InputError
 from tasks.scenarios import query_weights, weighted_mean
 
 
@@ -46,3 +47,66 @@ def test_a_useless_score_leaves_the_best_single_model() -> None:
     correct = np.tile([[0.0, 1.0, 1.0]], (50, 1))
     found = search_cascade(np.full((50, 3), 0.5), correct, np.ones(50), np.array([0.1, 0.4, 0.9]), 0.5)
     assert found.tolist() == [np.inf, -np.inf]
+
+
+# --- within a budget, and against a plain grid ------------------------------------------------------------------------
+
+
+def graded(seed: int, n: int = 200) -> tuple[Any, Any, Any, Any]:
+    """Scores that are calibrated and correlated, as those of models of one family are."""
+    rng = np.random.default_rng(seed)
+    p = np.clip(rng.beta(2, 1, (n, 1)) + 0.15 * rng.standard_normal((n, 4)) + np.linspace(-0.2, 0.2, 4), 0.0, 1.0)
+    return p, (rng.random((n, 4)) < p).astype(float), np.zeros(n, dtype=int), np.array([0.1, 0.3, 0.6, 0.9])
+
+
+def cost(thresholds: Any, scores: Any, task: Any, costs: Any) -> float:
+    return -value(thresholds, scores, np.zeros(scores.shape), task, costs, 1.0)
+
+
+@pytest.mark.parametrize("seed", [0, 30, 33, 35])  # the last three mislead a search that starts from no grid
+@pytest.mark.parametrize(
+    ("alpha", "budget"), [(0.2, np.inf), (0.5, np.inf), (0.8, np.inf), (0.0, 0.2), (0.0, 0.35), (0.0, 0.5)]
+)
+def test_never_below_a_plain_grid_at_equal_budget(seed: int, alpha: float, budget: float) -> None:
+    scores, correct, task, costs = graded(seed)
+    levels = [np.quantile(scores[:, stage], np.linspace(0, 1, 8)) for stage in range(3)]
+    grid = [np.array(point) for point in itertools.product(*levels)]
+    best = max(
+        value(t, scores, correct, task, costs, alpha)
+        for t in grid
+        if budget == np.inf or cost(t, scores, task, costs) <= budget
+    )
+    found = search_cascade(scores, correct, query_weights(task), costs, alpha, budget)
+    assert value(found, scores, correct, task, costs, alpha) >= best - 1e-12
+    assert cost(found, scores, task, costs) <= budget + 1e-9
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 0.9))
+def test_two_stages_within_a_budget_are_solved_exactly(seed: int, budget: float) -> None:
+    rng = np.random.default_rng(seed)
+    scores, correct = rng.integers(0, 6, (30, 2)) / 5, rng.integers(0, 2, (30, 2)).astype(float)
+    task, costs = np.zeros(30, dtype=int), np.array([0.1, 0.9])
+    cuts = [np.array([t]) for t in (-np.inf, *np.arange(6) / 5 + 0.1, np.inf)]
+    every = [value(t, scores, correct, task, costs, 0.0) for t in cuts if cost(t, scores, task, costs) <= budget + 1e-9]
+    found = search_cascade(scores, correct, query_weights(task), costs, 0.0, budget)
+    assert value(found, scores, correct, task, costs, 0.0) == pytest.approx(max(every))
+
+
+def test_a_budget_that_nothing_keeps_is_refused() -> None:
+    scores, correct, task, costs = graded(0)
+    with pytest.raises(InputError, match="the cheapest model costs 0.1"):
+        search_cascade(scores, correct, query_weights(task), costs, 0.5, budget=0.09)
+
+
+def test_acceptance_need_not_be_monotone() -> None:
+    """The first stage knows when it is right, the second never is, the third knows again: 1/2, none, and 1/2 accept.
+
+    The original lets every stage accept at least as large a share as the one before it, and so must either let the
+    useless second stage answer or give up the first.
+    """
+    kinds = np.repeat([[1, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]], [50, 25, 25], axis=0).astype(float)
+    scores = kinds.copy()
+    scores[:, 1] = np.linspace(0, 1, 100)
+    found = search_cascade(scores, kinds, np.full(100, 0.01), np.array([0.1, 0.2, 0.3, 0.9]), 0.5)
+    assert found.tolist() == [0.5, np.inf, 0.5]
