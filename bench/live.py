@@ -27,7 +27,7 @@ from tasks.errors import InputError, examples, one_of
 from tasks.suite import Rows, Suite
 
 Progress = Callable[[Job, int, int], None]
-_SETTINGS = ("engine", "dtype", "max_tokens", "n_votes", "n_samples", "seed", "chunk", "pool", "cost_rule")
+_SETTINGS = ("engine", "dtype", "max_tokens", "n_votes", "n_samples", "seed", "chunk", "pool")
 
 
 @dataclass(frozen=True)
@@ -185,12 +185,15 @@ def open_live(suite: Suite, config: LiveConfig, source: Source, directory: Path)
 def _pool(suite: Suite, path: Path | None) -> Pool:
     """Return where the suite's models are found: as its recording found them, or as the pool file `path` says."""
     if path is None:
+        costs = {model.model: model.cost for model in suite.pool}
         try:
-            entries = [PoolEntry.model_validate(entry) for entry in suite.manifest.parameters["pool"]]
-        except ValidationError as error:
-            raise InputError(
-                f"suite {suite.manifest.name} does not say where its models are ({error}); give --pool"
-            ) from None
+            entries = [
+                PoolEntry.model_validate({"cost": costs[entry["model"]], **entry})
+                for entry in suite.manifest.parameters["pool"]
+                if entry["model"] in costs
+            ]
+        except (ValidationError, KeyError, TypeError):
+            raise InputError(f"suite {suite.manifest.name} does not say where its models are; give --pool") from None
         given = Pool(tuple(entries), suite.manifest.cost_rule)
     else:
         given = load_pool(path)
