@@ -55,9 +55,9 @@ live: export DISROUTER_MODELS ?= $(MODELS)
 live: export VLLM_CPU_KVCACHE_SPACE ?= 2
 live: .venv-live/.installed
 	@$(LIVE_PY) -m bench.collect --tasks graded --pool $(LIVE_POOL) --engine vllm --limit $(LIVE_LIMIT) \
-	  --stages answers,self_routes --out $(LIVE_OUT)
+	  --stages answers,self_routes --loaded 2 --out $(LIVE_OUT)
 	@$(LIVE_PY) -m bench.run --live --engine vllm --pool $(LIVE_POOL) --suite $(LIVE_OUT)/suite \
-	  --scenario $(if $(filter all,$(SCENARIO)),balance,$(SCENARIO)) --out results/live
+	  --scenario $(if $(filter all,$(SCENARIO)),balance,$(SCENARIO)) --loaded 2 --out results/live
 
 # vLLM pins what else may be installed beside it, so it lives in an environment of its own.
 setup-live: .venv-live/.installed

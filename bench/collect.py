@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = Wanted(pool, asked, args.name or args.out.resolve().name, args.embeddings, options)
         suite = standing(recording, wanted)
         if suite is None:
-            with Bar() as bar, Engines(partial(_start, args)) as engines:
+            with Bar() as bar, Engines(partial(_start, args), args.loaded) as engines:
                 collect(recording, todo, args.chunk, engines, bar)
             suite = finish(recording, wanted)
     out.print(_table(suite))
@@ -244,6 +244,7 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
         metavar="N",
         help="prompts that engine transformers computes together (16); with 1 no reply hangs on its neighbours",
     )
+    add("--loaded", type=int, default=1, metavar="N", help="models kept in memory at a time (1)")
     add("--dtype", default="auto", metavar="auto|bfloat16|float32")
     add("--seed", type=int, default=0)
     add("--name", default=None, help="name of the suite (default: that of DIR)")
@@ -255,7 +256,7 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     args.stages = [one_of("stage", name.strip(), STAGES) for name in args.stages.split(",")]
     args.stages.sort(key=STAGES.index)
     args.tasks = list(graded.FAMILIES) if args.tasks == "graded" else [name.strip() for name in args.tasks.split(",")]
-    for name in ("n_votes", "n_samples", "max_tokens", "chunk", "batch_size"):
+    for name in ("n_votes", "n_samples", "max_tokens", "chunk", "batch_size", "loaded"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}, but must be at least 1")
     return args
