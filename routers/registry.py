@@ -82,6 +82,12 @@ _BUILT_IN = (
     RouterSpec("best_single", "routers.baselines:BestSingleRouter", "the one model that was best on validation"),
     RouterSpec("knn", "routers.knn:KNNRouter", "mean correctness of the nearest training queries"),
     RouterSpec("forc", "routers.forc:FORCRouter", "meta-model of P(correct | query, model) (Šakota et al. 2024)"),
+    RouterSpec(
+        "automix",
+        "routers.automix:AutoMixRouter",
+        "self-verification and a POMDP, smallest and largest model (Aggarwal et al. 2024)",
+        extra="automix",
+    ),
 )
 
 
