@@ -185,14 +185,9 @@ def open_live(suite: Suite, config: LiveConfig, source: Source, directory: Path)
 def _pool(suite: Suite, path: Path | None) -> Pool:
     """Return where the suite's models are found: as its recording found them, or as the pool file `path` says."""
     if path is None:
-        costs = {model.model: model.cost for model in suite.pool}
         try:
-            entries = [
-                PoolEntry.model_validate({"cost": costs[entry["model"]], **entry})
-                for entry in suite.manifest.parameters["pool"]
-                if entry["model"] in costs
-            ]
-        except (ValidationError, KeyError, TypeError):
+            entries = [PoolEntry.model_validate(entry) for entry in suite.manifest.parameters["pool"]]
+        except ValidationError:
             raise InputError(f"suite {suite.manifest.name} does not say where its models are; give --pool") from None
         given = Pool(tuple(entries), suite.manifest.cost_rule)
     else:
