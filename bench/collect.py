@@ -15,17 +15,20 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
-from bench.assemble import assemble
+from bench import provenance
 from bench.cli import Parser, console, run
 from bench.engines.base import Engine, Reply, Sampling
 from bench.engines.pool import ENGINES, Engines, Pool, PoolEntry, load_pool, open_engine
+from bench.finish import Wanted, finish, standing
 from bench.items import GRADED_PROMPT, VERIFY_PROMPT, Item, items
 from bench.raw import RawReplies, open_raw
 from routers.disrouter.prompts import REJECTION, agent_prompt
-from tasks import catalog, graded, storage
+from tasks import catalog, graded
 from tasks.errors import InputError, one_of
 from tasks.scenarios import SCENARIOS
+from tasks.suite import Suite
 from tasks.types import Split
 
 STAGES = ("answers", "self_routes", "votes", "samples")
@@ -139,8 +142,7 @@ def settings(args: Namespace, pool: Pool) -> dict[str, Any]:
     """Return what a recording may not change under way; how many questions, and which stages, it may."""
     return {
         "graded_version": graded.VERSION,
-        "pool": [entry.model_dump(mode="json", exclude_none=True) for entry in pool.entries],
-        "cost_rule": pool.cost_rule,
+        "pool": [entry.place() for entry in pool.entries],
         "engine": args.engine,
         "dtype": args.dtype,
         **engine_options(args),
@@ -175,15 +177,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         _plan(out, todo)
         return 0
     with open_raw(args.out, settings(args, pool)) as recording:
-        with Bar() as bar, Engines(partial(open_engine, args.engine, **engine_options(args))) as engines:
-            collect(recording, todo, args.chunk, engines, bar)
-        suite = assemble(recording, pool, asked, args.name or args.out.resolve().name, embed=args.embeddings)
-        storage.save(suite, args.out / "suite")
-    correct = suite.correct.mean(axis=0)
-    for name, accuracy in zip(suite.pool.names, correct, strict=True):
-        out.print(f"  {name}: accuracy {accuracy:.3f}")
+        options = (args.stages, args.votes, args.samples)
+        wanted = Wanted(pool, asked, args.name or args.out.resolve().name, args.embeddings, options)
+        suite = standing(recording, wanted)
+        if suite is None:
+            with Bar() as bar, Engines(partial(_start, args), args.loaded) as engines:
+                collect(recording, todo, args.chunk, engines, bar)
+            suite = finish(recording, wanted)
+    out.print(_table(suite))
     out.print(f"suite: {args.out / 'suite'}", soft_wrap=True)
     return 0
+
+
+def _start(args: Namespace, entry: PoolEntry) -> Engine:
+    """Load a model; which one it is, and where and when it is asked, is written down before it says anything."""
+    engine = open_engine(args.engine, entry, **engine_options(args))
+    try:
+        provenance.model_sha256(args.out, entry, args.engine)
+        provenance.remember_session(args.out)
+    except InputError:
+        engine.close()
+        raise
+    return engine
+
+
+def _table(suite: Suite) -> Table:
+    """Return what is to be known of every model at a glance: shares of all questions, in [0, 1]."""
+    found = {"accuracy": suite.correct.mean(axis=0)} | provenance.shares(suite)
+    table = Table("model", *(Column(name, justify="right") for name in found))
+    for m, model in enumerate(suite.pool.names):
+        table.add_row(model, *(f"{shares[m]:.3f}" for shares in found.values()))
+    return table
 
 
 def _arguments(argv: Sequence[str] | None) -> Namespace:
@@ -220,6 +244,7 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
         metavar="N",
         help="prompts that engine transformers computes together (16); with 1 no reply hangs on its neighbours",
     )
+    add("--loaded", type=int, default=1, metavar="N", help="models kept in memory at a time (1)")
     add("--dtype", default="auto", metavar="auto|bfloat16|float32")
     add("--seed", type=int, default=0)
     add("--name", default=None, help="name of the suite (default: that of DIR)")
@@ -231,7 +256,7 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     args.stages = [one_of("stage", name.strip(), STAGES) for name in args.stages.split(",")]
     args.stages.sort(key=STAGES.index)
     args.tasks = list(graded.FAMILIES) if args.tasks == "graded" else [name.strip() for name in args.tasks.split(",")]
-    for name in ("n_votes", "n_samples", "max_tokens", "chunk", "batch_size"):
+    for name in ("n_votes", "n_samples", "max_tokens", "chunk", "batch_size", "loaded"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}, but must be at least 1")
     return args

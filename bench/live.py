@@ -27,7 +27,7 @@ from tasks.errors import InputError, examples, one_of
 from tasks.suite import Rows, Suite
 
 Progress = Callable[[Job, int, int], None]
-_SETTINGS = ("engine", "dtype", "max_tokens", "n_votes", "n_samples", "seed", "chunk", "pool", "cost_rule")
+_SETTINGS = ("engine", "dtype", "max_tokens", "n_votes", "n_samples", "seed", "chunk", "pool")
 
 
 @dataclass(frozen=True)
@@ -187,10 +187,8 @@ def _pool(suite: Suite, path: Path | None) -> Pool:
     if path is None:
         try:
             entries = [PoolEntry.model_validate(entry) for entry in suite.manifest.parameters["pool"]]
-        except ValidationError as error:
-            raise InputError(
-                f"suite {suite.manifest.name} does not say where its models are ({error}); give --pool"
-            ) from None
+        except ValidationError:
+            raise InputError(f"suite {suite.manifest.name} does not say where its models are; give --pool") from None
         given = Pool(tuple(entries), suite.manifest.cost_rule)
     else:
         given = load_pool(path)

@@ -7,6 +7,7 @@ and are never shipped.
 
 import contextlib
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.engines.base import Reply
+from bench.engines.pool import DECISIVE
 from tasks.errors import InputError
 from tasks.files import write_whole
 
@@ -38,7 +40,7 @@ class RawReplies:
         """Return the replies that are there, by query id."""
         found = {}
         for path in sorted(self._folder(stage, model).glob("*.jsonl")):
-            for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            for number, line in enumerate(path.read_text("utf-8").removesuffix("\n").split("\n"), 1):
                 try:
                     entry = json.loads(line)
                     query_id = entry.pop("query_id")
@@ -55,6 +57,12 @@ class RawReplies:
         number = 1 + max((int(path.stem) for path in folder.glob("*.jsonl")), default=-1)
         lines = (json.dumps({"query_id": name} | asdict(reply), ensure_ascii=False) for name, reply in replies.items())
         write_whole(folder / f"{number:05d}.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def state(self) -> str:
+        """Return a hash of the names, sizes and times of all chunks: another one when anything was added or changed."""
+        root = self.directory / "raw"
+        facts = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in root.glob("*/*/*.jsonl")]
+        return hashlib.sha256(json.dumps(sorted(facts)).encode()).hexdigest()
 
     def _folder(self, stage: str, model: str) -> Path:
         return self.directory / "raw" / stage / model.replace("/", "--")
@@ -94,13 +102,22 @@ def open_raw(directory: Path, settings: Mapping[str, Any]) -> Iterator[RawReplie
 
 
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    begun = read_settings(path.parent)
+    begun, settings = _decisive(read_settings(path.parent)), _decisive(settings)
     for name in sorted(begun.keys() | settings.keys()):
         if begun.get(name) != settings.get(name):
             raise InputError(
                 f"{path.parent} was begun with {name} = {json.dumps(begun.get(name))[:200]}, now it is "
                 f"{json.dumps(settings.get(name))[:200]}; keep it, or record into another directory"
             )
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides replies; older recordings also kept the costs of their pool, which may change under way."""
+    found = {name: value for name, value in settings.items() if name not in ("pool", "cost_rule")}
+    if "pool" in settings:
+        entries = [{key: entry[key] for key in DECISIVE if key in entry} for entry in settings["pool"]]
+        found["pool"] = sorted(entries, key=lambda entry: str(entry["model"]))
+    return found
 
 
 def read_settings(directory: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tasks import scenarios, storage, tables, types
 from tasks.errors import InputError, one_of
 from tasks.suite import Suite
 
-DEFAULT = simulate.NAME
+DEFAULT = "pocket"
 SHIPPED = Path(tasks.__file__).parent / "suites"
 
 

@@ -227,25 +227,32 @@ def _texts(values: Any) -> bool:
     return isinstance(values, (list, tuple)) and all(isinstance(one, str) and one.strip() for one in values)
 
 
-def read(data_dir: Path, name: str, split: Part, limit: int | None = None) -> list[Item]:
+def read(data_dir: Path, name: str, split: Part | None, limit: int | None = None) -> list[Item]:
     """Return the first `limit` items of a split (all by default) of DIR/NAME.jsonl.gz, or of DIR/NAME.jsonl.
 
-    Lines are in random order, so the first ones are a random sample. Raises `InputError`, naming file and line, where
-    the file is missing or damaged, an item has no answer, or the split has no item.
+    A split that is None means both. Lines are in random order, so the first ones are a random sample. Raises
+    `InputError`, naming file and line, where the file is missing or damaged, an item has no answer, or the split has no
+    item.
     """
     known = data_set(name)
-    one_of("split", split, ("train", "test"))
+    if split is not None:
+        one_of("split", split, ("train", "test"))
     if limit is not None and limit < 1:
         raise InputError(f"the limit is {limit}, but must be at least 1")
-    file = next((f for f in (data_dir / f"{name}.jsonl.gz", data_dir / f"{name}.jsonl") if f.is_file()), None)
-    if file is None:
+    place = file(data_dir, name)
+    if place is None:
         raise InputError(
             f"{data_dir} holds no {name}.jsonl.gz; name the data sets' folder (--data-dir or DISROUTER_DATA_DIR)"
         )
-    found = list(itertools.islice((one for one in _items(file, known.name) if one.split == split), limit))
+    found = list(itertools.islice((one for one in _items(place, known.name) if split in (None, one.split)), limit))
     if not found:
-        raise InputError(f"{file} holds no {split} item")
+        raise InputError(f"{place} holds no {split or 'train or test'} item")
     return found
+
+
+def file(data_dir: Path, name: str) -> Path | None:
+    """Return the file of a data set in `data_dir`; None where there is none."""
+    return next((f for f in (data_dir / f"{name}.jsonl.gz", data_dir / f"{name}.jsonl") if f.is_file()), None)
 
 
 def _items(file: Path, name: str) -> Iterator[Item]:

@@ -1,6 +1,7 @@
 """Files are written whole or not at all: under a temporary name beside the target, then renamed."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -9,13 +10,16 @@ from pathlib import Path
 
 from tasks.errors import InputError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextlib.contextmanager
 def whole_directory(target: Path, marker: str) -> Iterator[Path]:
     """Yield a fresh directory that takes the place of `target` when the block ends without an error.
 
     An existing `target` is replaced only if it is empty or holds the file `marker`, which shows that it is one of
-    ours. Raises `InputError`, before the block runs, where the target may not be replaced or cannot be written.
+    ours. Raises `InputError`, before the block runs, where the target may not be replaced or cannot be written; and
+    where the disk is full by then, when what stood there before still stands.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100  (a link itself is the target, not what it points to)
     with _writing(target):
@@ -27,7 +31,8 @@ def whole_directory(target: Path, marker: str) -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name[:50]}-", dir=target.parent))
         scratch.chmod(0o777 & ~_umask())
     try:
-        yield scratch
+        with _writing(target, only_full=True):
+            yield scratch
         with _writing(target):
             _replace_directory(scratch, target)
     finally:
@@ -44,11 +49,17 @@ def _ours(target: Path, marker: str) -> bool:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path, only_full: bool = False) -> Iterator[None]:
+    """Tell in one line why `path` cannot be written; with `only_full`, other errors than a full disk pass through."""
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}; name another place") from None
+        full = error.errno in _FULL
+        if only_full and not full:
+            raise
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        what_to_do = "free some space, then run the same command again" if full else "name another place"
+        raise InputError(f"{path} cannot be written: {reason}; {what_to_do}") from None
 
 
 def _replace_directory(scratch: Path, target: Path) -> None:

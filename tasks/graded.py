@@ -200,7 +200,12 @@ FAMILIES = {
 
 
 def tasks() -> tuple[Task, ...]:
-    """Return the families as tasks of a suite."""
+    """Return the families as tasks of a suite; `chance` is the mean over levels of 1 / number of possible answers.
+
+    Where the answer is none of those that the question names, nothing is to be had by guessing.
+    """
+    possible = {"weekday": [len(DAYS)], "order": [level + 1 for level in range(1, 6)], "largest": [2, 3, 5, 8, 14]}
+    chances = {name: sum(1 / n for n in counts) / len(counts) for name, counts in possible.items()}
     return tuple(
         Task(
             name=f.name,
@@ -208,6 +213,7 @@ def tasks() -> tuple[Task, ...]:
             description=f.description,
             licence="Apache-2.0",
             source=f"tasks.graded {VERSION}",
+            chance=chances.get(f.name, 0.0),
         )
         for f in FAMILIES.values()
     )

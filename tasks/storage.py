@@ -1,5 +1,9 @@
-"""Load and save a suite: `suite.json` beside one Parquet table for each kind of recording."""
+"""Load and save a suite: `suite.json` beside one Parquet table for each kind of recording.
 
+Other files in its directory, such as a card for people (README.md), are left alone and are no part of it.
+"""
+
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ FILES = (
     "queries.parquet",
     "outcomes.parquet",
     "samples.parquet",
+    "replies.parquet",
     "verifications.parquet",
     "self_routes.parquet",
     "embeddings.parquet",
@@ -56,6 +61,7 @@ def load(directory: Path) -> Suite:
     for name, columns in _SPARSE.items():
         path = directory / f"{name}.parquet"
         sparse[name] = _dense(path.name, tables.read(path, columns), ids, names)[()] if path.exists() else {}
+    replies = directory.absolute() / "replies.parquet"
     present = [name for name in FILES if (directory / name).exists()]
     return Suite(
         manifest=manifest,
@@ -68,6 +74,7 @@ def load(directory: Path) -> Suite:
         self_routes=_load_self_routes(directory / "self_routes.parquet", ids, names),
         embeddings=_load_embeddings(directory / "embeddings.parquet", ids),
         posteriors=_load_posteriors(directory / "posteriors.parquet", ids, names),
+        read_replies=partial(_load_replies, replies) if replies.exists() else None,
         sha256=directory_hash(directory, present),
     )
 
@@ -103,6 +110,13 @@ def _dense(
             name: tables.scatter(values[mine], flat[mine], (len(ids), len(names))) for name, values in columns.items()
         }
     return found
+
+
+def _load_replies(path: Path) -> pd.DataFrame:
+    table = tables.read(path, tables.REPLIES)
+    plain = {name: table[name].cast(tables.REPLIES[name].type) for name in table.column_names}
+    replies: pd.DataFrame = pa.table(plain).to_pandas()
+    return replies.astype(dict.fromkeys(("query_id", "model", "text"), object))
 
 
 def _load_self_routes(path: Path, ids: pd.Index, names: pd.Index) -> dict[tuple[str, str], dict[str, Array]]:
@@ -173,8 +187,11 @@ def _vectors(path: Path, table: pa.Table) -> Array:
         return vectors if vectors.dtype == np.float16 else vectors.astype(np.float32)
 
 
-def save(suite: Suite, directory: Path) -> None:
-    """Write a suite whole or not at all; a suite that stands there already is replaced, anything else is left alone."""
+def save(suite: Suite, directory: Path, card: str | None = None) -> None:
+    """Write a suite, with its `card` as README.md, whole or not at all.
+
+    A suite that stands there already is replaced, anything else is left alone.
+    """
     ids, names = list(suite.queries["query_id"]), list(suite.pool.names)
     with whole_directory(directory, marker="suite.json") as scratch:
 
@@ -194,6 +211,8 @@ def save(suite: Suite, directory: Path) -> None:
             if arrays:
                 present = ~np.isnan(next(iter(arrays.values())))
                 write(name, [tables.gather(columns_of, arrays, ids, names, present)])
+        if suite.replies is not None:
+            write("replies", [_replies_table(suite.replies)])
         write(
             "self_routes",
             [
@@ -218,6 +237,17 @@ def save(suite: Suite, directory: Path) -> None:
         )
         write("embeddings", [_embedding_table(ids, kind, vectors) for kind, vectors in suite.embeddings.items()])
         write_whole(scratch / "suite.json", suite.manifest.model_dump_json(indent=1, exclude_none=True) + "\n")
+        if card is not None:
+            write_whole(scratch / "README.md", card)
+
+
+def _replies_table(replies: pd.DataFrame) -> pa.Table:
+    columns = {
+        name: pa.array(replies[name], type=column.type, from_pandas=True)
+        for name, column in tables.REPLIES.items()
+        if name in replies
+    }
+    return pa.table({name: v.dictionary_encode() if pa.types.is_string(v.type) else v for name, v in columns.items()})
 
 
 def _keyed(table: pa.Table, keys: dict[str, str], after: int) -> pa.Table:

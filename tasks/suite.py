@@ -1,13 +1,14 @@
 """A suite: what every model of a pool gets right on every query, and every signal a router may ask for.
 
 On disk a directory of Parquet tables and one JSON manifest (no pickle anywhere); in memory dense arrays indexed
-(query, model). A suite is validated whole when it is made or loaded: what loads can be trusted.
+(query, model). A suite is validated whole when it is made or loaded: what loads can be trusted. One table stays on disk
+until somebody asks for it, and is validated then: the texts of sampled replies, which no router reads.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.types import Manifest, ModelPool, Split, Task
-from tasks.validation import validate
+from tasks.validation import validate, validate_replies
 
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
@@ -30,7 +31,7 @@ class Suite:
     Shapes: n queries × K models, models ordered as in `pool`. `outcomes["correct"]` is (n, K) float32 in [0, 1];
     the other outcome arrays are (n, K) too, NaN, −1 or None where nothing was recorded. `samples`, `verifications`
     and every entry of `self_routes` (by checkpoint and scenario name) and `posteriors` (by kind) likewise.
-    `embeddings` are (n, d) by kind.
+    `embeddings` are (n, d) by kind. `read_replies` reads what `replies` returns.
     """
 
     manifest: Manifest
@@ -41,6 +42,7 @@ class Suite:
     self_routes: dict[tuple[str, str], dict[str, Array]] = field(default_factory=dict)
     embeddings: dict[str, Array] = field(default_factory=dict)
     posteriors: dict[str, Array] = field(default_factory=dict)
+    read_replies: Callable[[], pd.DataFrame] | None = None
     sha256: str | None = None
     full_correct: Array | None = None
 
@@ -54,6 +56,18 @@ class Suite:
     def correct(self) -> NDArray[np.float32]:
         """(n, K) correctness in [0, 1]."""
         return self.outcomes["correct"]
+
+    @cached_property
+    def replies(self) -> pd.DataFrame | None:
+        """The sampled replies as text, where they ship: one row a sample, with the columns of `tables.REPLIES`.
+
+        Read when first asked for; raises `InputError` where the table is damaged or does not fit the suite.
+        """
+        if self.read_replies is None:
+            return None
+        found = self.read_replies()
+        validate_replies(self, found)
+        return found
 
     @cached_property
     def task(self) -> Rows:
@@ -122,6 +136,7 @@ class Suite:
             self_routes={key: cut(table) for key, table in self.self_routes.items()},
             embeddings={kind: e for kind, e in self.embeddings.items() if kind.removeprefix("answer/") not in gone},
             posteriors=cut(self.posteriors),
+            read_replies=self.read_replies and partial(_replies_of, self.read_replies, pool.names),
             full_correct=self.correct if self.full_correct is None else self.full_correct,
         )
 
@@ -131,9 +146,15 @@ class Suite:
         return [task for i, task in enumerate(self.manifest.tasks) if i in present]
 
 
+def _replies_of(read: Callable[[], pd.DataFrame], models: Sequence[str]) -> pd.DataFrame:
+    replies = read()
+    return replies[replies["model"].isin(models)].reset_index(drop=True)
+
+
 def directory_hash(directory: Path, names: Sequence[str]) -> str:
-    """Return the sha256 over the names and bytes of the files of a suite."""
+    """Return the sha256 over lines of a file's name, a null byte and the sha256 of its content, in order of names."""
     digest = hashlib.sha256()
     for name in sorted(names):
-        digest.update(f"{name}\0{hashlib.sha256((directory / name).read_bytes()).hexdigest()}\n".encode())
+        with (directory / name).open("rb") as file:
+            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ metric works on those. `missing` stands where a sparse table (votes, samples, se
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -72,6 +72,14 @@ SAMPLES = {
     "n": _count(required=True),
     "n_correct": _count(required=True),
     "n_modal": _count(required=True),
+}
+REPLIES = {
+    "query_id": _key(),
+    "model": _key(),
+    "sample": _count(required=True),
+    "text": Column(pa.string(), required=True, nullable=False),
+    "correct": Column(pa.float32(), low=0.0, high=1.0, required=True, nullable=False),
+    "completion_tokens": _count(),
 }
 VERIFICATIONS = {
     "query_id": _key(),
@@ -248,6 +256,6 @@ def dictionary(positions: Array, names: Sequence[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(positions.astype(np.int32)), pa.array(list(names), type=pa.string()))
 
 
-def write(table: pa.Table, path: Path) -> None:
+def write(table: pa.Table, path: Path | BinaryIO) -> None:
     """Write one table; the same table gives the same bytes with the same pyarrow."""
     pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 26, row_group_size=1 << 24)

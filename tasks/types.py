@@ -31,12 +31,18 @@ class Prices(Record):
 
 
 class Model(Record):
-    """One language model of a pool; `cost` is without unit, in [0, 1] (paper, §2.1)."""
+    """One language model of a pool; `cost` is without unit, in [0, 1] (paper, §2.1).
+
+    `source` is its public name. `origin` and `quantisation` are notes for people: whose copy of the weights was used,
+    and how they had been compressed. `sha256` is that of its folder (`tasks.suite.directory_hash` over every file).
+    """
 
     model: Annotated[str, Field(min_length=1)]
     cost: Share
     parameters: Annotated[int, Field(gt=0)] | None = None
     source: str | None = None
+    origin: str | None = None
+    quantisation: str | None = None
     sha256: str | None = None
     prices: Prices | None = None
 

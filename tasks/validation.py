@@ -25,6 +25,29 @@ def validate(suite: "Suite") -> None:
     _validate_embeddings(suite)
 
 
+def validate_replies(suite: "Suite", replies: pd.DataFrame) -> None:
+    """Raise `InputError` where sampled replies name strangers, stand there twice, or are not as many as counted."""
+    known = {"query_id": pd.Index(suite.queries["query_id"]), "model": pd.Index(suite.pool.names)}
+    cells = tuple(names.get_indexer(pd.Index(replies[column])) for column, names in known.items())
+    for column, positions in zip(known, cells, strict=True):
+        if (positions < 0).any():
+            stranger = replies[column].iloc[int(positions.argmin())]
+            raise InputError(f"replies.parquet: {column} {stranger!r} is unknown to this suite")
+    twice = replies.duplicated(["query_id", "model", "sample"])
+    if twice.any():
+        row = int(np.flatnonzero(twice)[0])
+        raise InputError(f"replies.parquet: row {row} gives a sample that another row has given")
+    if not suite.samples:
+        raise InputError("replies.parquet holds samples, but there is no samples.parquet that counts them")
+    each = {"n": np.ones(len(replies)), "n_correct": (replies["correct"] >= 0.5).to_numpy(dtype=np.float64)}
+    for name, values in each.items():
+        counted, other = np.zeros(suite.correct.shape), np.zeros(suite.correct.shape, dtype=bool)
+        np.add.at(counted, cells, values)
+        other[cells] = (counted != suite.samples[name])[cells]
+        if other.any():
+            raise InputError(f"replies.parquet: {name} is not that of samples.parquet for {_cell(suite, other)}")
+
+
 def twice_given(ids: pd.Index) -> None:
     """Raise `InputError` naming the query ids that stand there twice."""
     if ids.has_duplicates:

@@ -1,10 +1,12 @@
 """A chat server that behaves well, or fails in one way.
 
 The way is the first part of the path: `http://127.0.0.1:PORT/500/v1` answers 500 to everything.
+python -m tests.hostile_server serves until it is killed; its first line is the address up to the way.
 """
 
 import contextlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,8 +24,12 @@ GARBAGE = {
     "no-message": b'{"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
     "no-usage": b'{"choices": [{"message": {"content": "a"}}]}',
     "negative-usage": b'{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": -1}}',
+    "usage-in-words": b'{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": "one"}}',
+    "text-as-number": b'{"choices": [{"message": {"content": 7}}], "usage": {"prompt_tokens": 1}}',
+    "choices-as-text": b'{"choices": "a", "usage": {"prompt_tokens": 1}}',
+    "message-as-list": b'{"choices": [{"message": ["a"]}], "usage": {"prompt_tokens": 1}}',
 }
-STATUS = {"301", "401", "403", "404", "418", "500", "503"}
+STATUS = {"301", "401", "403", "404", "418", "429", "500", "503"}
 MESSAGES = {
     "context": "This model's maximum context length is 16 tokens. However, you requested 4711 tokens.",
     "bad": "no such field\nmodle",
@@ -53,6 +59,12 @@ class Handler(BaseHTTPRequestHandler):
             self.server.ended.wait(30)
         elif mode == "hangs-up":
             self.close_connection = True
+        elif mode == "breaks-off":
+            self.send(200, b'{"choices": [{"mess', {"Content-Length": "1000"})
+            self.close_connection = True
+        elif mode == "no-http":
+            self.wfile.write(b"SSH-2.0-hello\r\n")
+            self.close_connection = True
         elif mode == "recovers" and attempt <= 3:
             self.fail((429, 500, 503)[attempt - 1], "busy", {"Retry-After": "0.2" if attempt == 1 else "no number"})
         else:
@@ -79,7 +91,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+        usual = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for name, value in (usual | (headers or {})).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -89,9 +102,10 @@ class Server(ThreadingHTTPServer):
     """Remembers what it was asked, and how many requests were open at once."""
 
     daemon_threads = True
+    request_queue_size = 64  # many connect at once
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, handler: type[Handler] = Handler) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.lock = threading.Lock()
         self.ended = threading.Event()
         self.bodies: list[dict[str, Any]] = []
@@ -127,3 +141,10 @@ def serving() -> Iterator[Server]:
             server.ended.set()
             server.shutdown()
             thread.join()
+
+
+if __name__ == "__main__":
+    with Server() as running:
+        sys.stdout.write(f"http://127.0.0.1:{running.server_port}\n")
+        sys.stdout.flush()
+        running.serve_forever()

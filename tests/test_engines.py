@@ -2,9 +2,10 @@
 
 import importlib.util
 import os
+import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,8 +14,9 @@ from bench.engines.base import Sampling
 from bench.engines.pool import ENGINES, load_pool, open_engine, resolve
 from tasks.errors import InputError
 from tests.hostile_server import GARBAGE, serving
+from tests.servers import ROOT, process_of
 
-POOLS = Path(__file__).resolve().parent.parent / "tasks" / "pools"
+POOLS = ROOT / "tasks" / "pools"
 GREEDY = Sampling(max_tokens=8)
 PROMPTS = ["a b c", "d", "b b b b b a", "c d a", "a"]
 
@@ -205,8 +207,6 @@ def test_weights_that_are_broken_or_lacking_are_no_model(folder, tmp_path):
 
 @needs("transformers")
 def test_a_hub_id_that_cannot_be_had_is_one_line(tmp_path):
-    import subprocess
-
     code = (
         "from bench.engines.transformers import load_tokenizer\n"
         "from tasks.errors import InputError\n"
@@ -215,7 +215,7 @@ def test_a_hub_id_that_cannot_be_had_is_one_line(tmp_path):
         "else:\n    raise AssertionError('loaded')\n"
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code], env=environment, cwd=POOLS.parent.parent, check=True)
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True)
 
 
 # --- openai ---------------------------------------------------------------------------------------------------------
@@ -300,9 +300,10 @@ class TestServer:
             ("404", 1, "answered 404.*ends in /v1"),
             ("418", 1, "answered 418"),
             ("bad", 1, "answered 400: no such field modle;"),
+            ("429", 3, "answered 429.*3 times in a row; .*lower the concurrency"),
             ("500", 3, "answered 500.*3 times in a row"),
             ("503", 3, "answered 503.*3 times in a row"),
-            ("hangs-up", 3, "could not be reached.*3 times in a row"),
+            *((mode, 3, "could not be reached.*3 times in a row") for mode in ("hangs-up", "breaks-off", "no-http")),
             *((mode, 1, "gave no chat completion.*OpenAI-compatible") for mode in GARBAGE),
         ],
     )
@@ -350,6 +351,49 @@ class TestServer:
         assert "sk" not in str(caught.value)
 
 
+@pytest.fixture(scope="module")
+def foreign_server():
+    """The same server in a process of its own; the address is that of its modes."""
+    with process_of("tests.hostile_server") as (url, _):
+        yield url
+
+
+class TestServerProcess:
+    pytestmark = openai_packages
+
+    @pytest.mark.parametrize(
+        "mode", ["401", "404", "429", "500", "never", "hangs-up", "breaks-off", "no-http", *GARBAGE]
+    )
+    def test_a_server_that_fails_is_one_line(self, ask, foreign_server, mode):
+        with pytest.raises(InputError) as caught:
+            ask(mode, url=f"{foreign_server}/{mode}/v1", attempts=2, timeout_s=0.5).generate(["a", "b"], GREEDY)
+        assert str(caught.value).startswith(f"{foreign_server}/{mode}/v1/chat/completions ")
+        assert "\n" not in str(caught.value)
+        assert "; " in str(caught.value)
+
+    @pytest.mark.parametrize("mode", ["401", "404", "html"])
+    def test_the_collector_ends_with_that_line_and_keeps_nothing(self, foreign_server, tmp_path, mode):
+        entry = {"model": "m", "cost": 0.1, "server": {"url": f"{foreign_server}/{mode}/v1", "model": "toy"}}
+        (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"cost_rule": "r", "models": [entry]}))
+        command = "-m bench.collect --tasks addition --engine openai --limit test=3 --stages answers --no-embeddings"
+        places = ["--pool", tmp_path / "pool.yaml", "--out", tmp_path / "r"]
+        done = subprocess.run(
+            [sys.executable, *command.split(), *places], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+        assert line.startswith(f"error: {foreign_server}/{mode}/v1")
+        assert "Traceback" not in done.stderr
+        assert not list((tmp_path / "r").rglob("*.jsonl"))
+
+    def test_a_server_that_is_killed_at_work_is_told(self, ask):
+        with process_of("tests.hostile_server") as (url, process):
+            assert ask("well", url=f"{url}/well/v1").generate(["a b"], GREEDY)[0].texts == ("a b",)
+            threading.Timer(0.5, process.kill).start()
+            with pytest.raises(InputError, match="could not be reached.*see that the server is up"):
+                ask("never", url=f"{url}/never/v1", timeout_s=30.0).generate(["a"] * 5, GREEDY)
+
+
 # --- vLLM -----------------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +413,7 @@ def test_the_pools_that_ship():
     largest = max(e.parameters for e in pocket.entries)
     assert [e.cost for e in pocket.entries] == [round(0.9 * e.parameters / largest, 2) for e in pocket.entries]
     assert pocket.models.names == ("smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
+    assert load_pool(POOLS / "live.yaml").entries == pocket.entries[:2]
     paper = load_pool(POOLS / "qwen2.5.yaml")
     assert [e.cost for e in paper.entries] == [0.1, 0.2, 0.4, 0.7, 0.9]
     assert [e.hub for e in paper.entries] == [f"Qwen/Qwen2.5-{s}B-Instruct" for s in ("0.5", "1.5", "3", "7", "14")]

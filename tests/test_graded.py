@@ -135,3 +135,16 @@ def test_choices_are_those_that_the_question_names() -> None:
         assert all(name in q.text for name in q.choices)
     assert questions("weekday", "test", 1)[0].choices == DAYS
     assert questions("addition", "test", 1)[0].choices == ()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_chance_is_what_guessing_among_the_answers_named_scores(family: str) -> None:
+    asked = questions(family, "test", 10 * FAMILIES[family].levels)
+    named = {
+        "weekday": lambda q: len(DAYS),
+        "order": lambda q: len(q.choices),
+        "largest": lambda q: len(numbers(q.text)),
+    }
+    count = named.get(family)
+    expected = sum(1 / count(q) for q in asked) / len(asked) if count else 0.0
+    assert {t.name: t.chance for t in graded.tasks()}[family] == pytest.approx(expected)

@@ -1,5 +1,6 @@
 """A suite is validated whole: round trips keep every value, and whatever is off is named."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,78 @@ def test_subset_keeps_columns_in_step(simulated: Suite) -> None:
     assert "answer/qwen2.5-3b" in three.embeddings
 
 
+def sampled_suite() -> Suite:
+    """Two questions, two models, of which the second question was sampled from the first model only."""
+    n, right = (np.array(rows, dtype=np.float32) for rows in ([[2, 2], [2, np.nan]], [[1, 2], [0, np.nan]]))
+    rows = [("q0", "a", 0, "x", 1.0), ("q0", "a", 1, "ü", 0.0), ("q0", "b", 0, "x", 1.0), ("q0", "b", 1, "x", 0.5)]
+    rows += [("q1", "a", 0, "", 0.0), ("q1", "a", 1, "y", 0.4)]
+    replies = pd.DataFrame(rows, columns=["query_id", "model", "sample", "text", "correct"])
+    counts = {"n": n, "n_correct": right, "n_modal": np.minimum(n, 1)}
+    return toy_suite([[0, 1], [1, 0]], samples=counts, read_replies=lambda: replies.assign(completion_tokens=[1] * 6))
+
+
+def test_sampled_replies_survive_and_lose_what_the_pool_loses(tmp_path: Path) -> None:
+    suite = sampled_suite()
+    storage.save(suite, tmp_path / "s")
+    loaded = storage.load(tmp_path / "s")
+    pd.testing.assert_frame_equal(loaded.replies, suite.replies, check_dtype=False)
+    assert loaded.replies is loaded.replies
+    one = loaded.subset(["a"])
+    assert one.replies["text"].tolist() == ["x", "ü", "", "y"]
+    storage.save(one, tmp_path / "one")
+    assert set(storage.load(tmp_path / "one").replies["model"]) == {"a"}
+    assert toy_suite([[0, 1]]).replies is None
+
+
+def test_replies_are_read_only_when_asked_for_and_count_for_the_hash(tmp_path: Path) -> None:
+    storage.save(sampled_suite(), tmp_path / "s")
+    before = storage.load(tmp_path / "s")
+    (tmp_path / "s" / "replies.parquet").write_bytes(b"no table")
+    after = storage.load(tmp_path / "s")
+    np.testing.assert_array_equal(after.correct, before.correct)
+    assert after.sha256 != before.sha256
+    with pytest.raises(InputError, match=r"replies.parquet cannot be read as Parquet"):
+        _ = after.replies
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.replace({"query_id": {"q1": "q9"}}), "query_id 'q9' is unknown to this suite"),
+        (lambda f: f.replace({"model": {"b": "gpt"}}), "model 'gpt' is unknown to this suite"),
+        (lambda f: f.assign(sample=0), "row 1 gives a sample that another row has given"),
+        (lambda f: f.drop(index=1), "n is not that of samples.parquet for query 'q0' × model 'a'"),
+        (lambda f: f.assign(correct=1.0), "n_correct is not that of samples.parquet for query 'q0' × model 'a'"),
+        (lambda f: f.assign(correct=2.0), "correct is 2.0 in row 0, outside"),
+        (lambda f: f.drop(columns="text"), "no column text"),
+        (lambda f: f.assign(prompt="x"), "unknown column prompt"),
+    ],
+)
+def test_replies_that_do_not_fit_are_named(change: Any, message: str, tmp_path: Path) -> None:
+    storage.save(sampled_suite(), tmp_path / "s")
+    edit(tmp_path / "s" / "replies.parquet", change)
+    with pytest.raises(InputError, match=f"replies.parquet: .*{message}"):
+        _ = storage.load(tmp_path / "s").replies
+
+
+def test_replies_nobody_counted_are_named(tmp_path: Path) -> None:
+    storage.save(sampled_suite(), tmp_path / "s")
+    (tmp_path / "s" / "samples.parquet").unlink()
+    with pytest.raises(InputError, match=r"no samples.parquet that counts them"):
+        _ = storage.load(tmp_path / "s").replies
+
+
+def test_a_card_stands_beside_a_suite_and_is_no_part_of_it(tmp_path: Path) -> None:
+    suite = toy_suite([[0, 1]])
+    storage.save(suite, tmp_path / "bare")
+    storage.save(suite, tmp_path / "carded", "# A card\n")
+    assert (tmp_path / "carded" / "README.md").read_text() == "# A card\n"
+    assert storage.load(tmp_path / "carded").sha256 == storage.load(tmp_path / "bare").sha256
+
+
 def edit(path: Path, change: Any) -> None:
     frame = pq.read_table(path).to_pandas()
-    for column in ("query_id", "model", "task"):
+    for column in ("query_id", "model", "task", "text"):
         if column in frame:
             frame[column] = frame[column].astype(object)
     pq.write_table(pa.Table.from_pandas(change(frame), preserve_index=False), path)
@@ -260,6 +330,20 @@ def test_saving_replaces_a_suite_and_nothing_else(small: Path, tmp_path: Path) -
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is a link"):
         storage.save(suite, tmp_path / "link")
+
+
+def test_a_full_disk_is_one_line_and_what_stood_there_still_stands(small: Path, monkeypatch: Any) -> None:
+    suite, before = storage.load(small), sorted(p.name for p in small.parent.iterdir())
+
+    def full(*given: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", full)
+        with pytest.raises(InputError, match=r"small cannot be written: No space left on device; free some space"):
+            storage.save(suite, small)
+    assert storage.load(small).sha256 == suite.sha256
+    assert sorted(p.name for p in small.parent.iterdir()) == before
 
 
 def test_counts_and_agents_must_agree() -> None:

@@ -21,6 +21,7 @@ ENGINES: Mapping[str, str] = {
     "openai": "bench.engines.openai:OpenAIEngine",
     "transformers": "bench.engines.transformers:TransformersEngine",
 }
+DECISIVE = ("model", "folder", "hub", "server")
 MODELS_VARIABLE = "DISROUTER_MODELS"
 _MODEL_FILE_LIMIT = 1_000_000
 _Name = Annotated[str, Field(min_length=1)]
@@ -45,7 +46,10 @@ class Server(Record):
 
 
 class PoolEntry(Record):
-    """One model of a pool file; it is found in a folder, on the hub, or at a server: one of them or more."""
+    """One model of a pool file; it is found in a folder, on the hub, or at a server: one of them or more.
+
+    `origin` and `quantisation` are notes for people on the weights in the folder; they change nothing.
+    """
 
     model: _Name
     cost: Share
@@ -53,6 +57,8 @@ class PoolEntry(Record):
     folder: _Name | None = None
     hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
     server: Server | None = None
+    origin: _Name | None = None
+    quantisation: _Name | None = None
 
     @model_validator(mode="after")
     def _found_somewhere(self) -> Self:
@@ -63,7 +69,22 @@ class PoolEntry(Record):
     def record(self) -> Model:
         """Return the entry as a suite's manifest keeps it; a folder, which is a private place, is not told."""
         source = self.hub or (self.server.model if self.server else None)
-        return Model(model=self.model, cost=self.cost, parameters=self.parameters, source=source)
+        return Model(
+            model=self.model,
+            cost=self.cost,
+            parameters=self.parameters,
+            source=source,
+            origin=self.origin,
+            quantisation=self.quantisation,
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Return the entry as a pool file holds it, without the notes."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"origin", "quantisation"})
+
+    def place(self) -> dict[str, Any]:
+        """Return what decides the model's replies: its name and where it is found."""
+        return {key: value for key, value in self.plain().items() if key in DECISIVE}
 
 
 class _File(Record):
@@ -133,15 +154,19 @@ def resolve(entry: PoolEntry, engine: str) -> str:
             raise InputError(f"model {entry.model} has no server, which engine openai asks; add server: {{url, model}}")
         return entry.server.model
     places = _folders(entry)
-    for place in places:
-        if place.is_dir():
-            return str(place)
+    if folder := folder_of(entry):
+        return str(folder)
     if entry.hub is not None:
         return entry.hub
     if not places:
         raise InputError(f"model {entry.model} has only a server; use engine openai, or add a folder or a hub id")
     looked = " or ".join(str(place) for place in places)
     raise InputError(f"model {entry.model}: no folder {looked}; set ${MODELS_VARIABLE}, or add a hub id to the pool")
+
+
+def folder_of(entry: PoolEntry) -> Path | None:
+    """Return the model's folder on this machine; None where it has none here."""
+    return next((place for place in _folders(entry) if place.is_dir()), None)
 
 
 def _folders(entry: PoolEntry) -> list[Path]:
