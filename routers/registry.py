@@ -9,8 +9,10 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any
 
+from routers import encoders
 from routers.base import Router
 from tasks.errors import InputError, one_of
 from tasks.types import ModelPool
@@ -20,13 +22,17 @@ GROUP = "disrouter_bench.routers"
 
 @dataclass(frozen=True)
 class RouterSpec:
-    """Where a router lives, what it is, and which pip extra brings the packages it imports."""
+    """Where a router lives, what it is, and which pip extra brings the packages it imports.
+
+    `packages` are those that it imports only when it is fitted.
+    """
 
     name: str
     target: str
     summary: str
     reference: bool = False
     extra: str | None = None
+    packages: tuple[str, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> Router:
@@ -36,10 +42,13 @@ class RouterSpec:
         """
         module, _, name = self.target.partition(":")
         try:
+            for package in self.packages:
+                if find_spec(package) is None:
+                    raise ModuleNotFoundError(name=package)
             found: Callable[..., Router] = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as error:
-            package = f"disrouter-bench[{self.extra}]" if self.extra else str(error.name)
-            raise InputError(f"router {self.name} needs the package {error.name}: pip install '{package}'") from None
+            wanted = f"disrouter-bench[{self.extra}]" if self.extra else str(error.name)
+            raise InputError(f"router {self.name} needs the package {error.name}: pip install '{wanted}'") from None
         except AttributeError:
             raise InputError(f"router {self.name}: {module} has no class {name}; correct its registration") from None
         router = found(**self.params)
@@ -89,6 +98,13 @@ _BUILT_IN = (
         "routers.automix:AutoMixRouter",
         "self-verification and a POMDP, smallest and largest model (Aggarwal et al. 2024)",
         extra="automix",
+    ),
+    RouterSpec(
+        "graphrouter",
+        "routers.graphrouter:GraphRouter",
+        "graph network of queries, tasks and models (Feng et al. 2024)",
+        extra="graph",
+        packages=("torch_geometric", *encoders.PACKAGES),
     ),
 )
 

@@ -1,7 +1,5 @@
 """RouteLLM: the query alone tells which model is needed (Ong et al. 2024)."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -27,6 +25,7 @@ from routers.scorers import (
     log_loss,
     needed,
     new_scorer,
+    one_thread,
     query_inputs,
 )
 from routers.thresholds import search_cascade
@@ -185,7 +184,7 @@ class MatrixFactorization(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         torch = import_torch()
         (x, won), (x_validation, won_validation) = _won(x, y), _won(x_validation, y_validation)
         self.coefficients_, self.intercept_, best = np.zeros(x.shape[1]), 0.0, np.inf
-        with torch.random.fork_rng(devices=[]), _one_thread(torch):
+        with torch.random.fork_rng(devices=[]), one_thread(torch):
             torch.manual_seed(self.seed)
             models, project = torch.nn.Embedding(2, self.dimension), torch.nn.Linear(x.shape[1], self.dimension)
             weigh = torch.nn.Linear(self.dimension, 1, bias=False)
@@ -216,17 +215,6 @@ class MatrixFactorization(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         """Return (n, 3) P(weak wins), 0 and P(strong wins), given that one of them does."""
         p = expit(np.asarray(x, dtype=np.float64) @ self.coefficients_ + self.intercept_)
         return np.column_stack([1.0 - p, np.zeros(len(x)), p])
-
-
-@contextlib.contextmanager
-def _one_thread(torch: Any) -> Iterator[None]:
-    """Matrices this small only lose by more threads, and on a busy machine they lose minutes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _won(x: Inputs, y: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -5,8 +5,9 @@ or n texts and `y` (n, K) lies in [0, 1]. The columns of `y` are targets of thei
 sum to one.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -234,6 +235,17 @@ def import_torch(*packages: str) -> Any:
     import torch
 
     return torch
+
+
+@contextlib.contextmanager
+def one_thread(torch: Any) -> Iterator[None]:
+    """Matrices this small only lose by more threads, and on a busy machine they lose minutes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _load(model: str, n_targets: int) -> tuple[Any, Any]:
