@@ -1,17 +1,14 @@
 """The card of a recorded suite: what it is, what was measured, and what may be concluded, as Markdown for README.md."""
 
-import re
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from bench.config import RunConfig
 from bench.evaluate import Routed, evaluate, score, unusable
+from bench.markdown import render
 from bench.metrics import rows
 from bench.provenance import Machine, Provenance, shares
 from routers.base import Accounting, FloatArray
@@ -22,27 +19,11 @@ from tasks.types import Domain
 
 DOMAINS: dict[Domain, str] = {"id": "in-domain", "ood": "out-of-domain"}
 LEVEL, POWER = 0.05, 0.8
-_MARKS = re.compile(r"([\\`*\[\]|~])")
 
 
 def markdown(suite: Suite) -> str:
     """Return the card of a recorded suite; whatever its names hold, they show as text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("card.md.j2").render(view(suite))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def shown(value: Any) -> Markup:
-    """Return a value as Markdown shows it literally, in a table too; – for what is not known."""
-    plain = "–" if value is None else f"{value:.3f}" if isinstance(value, float) else " ".join(str(value).split())
-    return Markup(_MARKS.sub(r"\\\1", str(escape(plain)).replace("&#39;", "'").replace("&#34;", '"')))  # noqa: S704
+    return render("card.md.j2", view(suite))
 
 
 def view(suite: Suite) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class GraphRouter(PredictiveRouter):
                         loss = self.net_.loss(nodes.take(part), whole.take(part), share)
                         torch.autograd.backward(loss / self.masks)
                     optimiser.step()
-                if (epoch + 1) % _CHECK:
+                if (epoch + 1) % _CHECK and epoch + 1 < self.epochs:
                     continue
                 self._settle(nodes, whole)
                 value = self._value(validation, scenario)
@@ -156,9 +156,10 @@ class GraphRouter(PredictiveRouter):
     def _nodes(self, queries: QueryView) -> "Nodes":
         from routers.graph_network import Nodes
 
-        new = [task for task in queries.tasks if task.name not in self.tasks_]
-        if new:
-            self.tasks_.update(zip([t.name for t in new], encoders.encode([_told(t) for t in new]), strict=True))
+        for task in queries.tasks:
+            if task.name not in self.tasks_:
+                # By itself: the last digits of a text's embedding depend on those encoded with it.
+                self.tasks_[task.name] = encoders.encode([_told(task)])[0]
         described = np.stack([self.tasks_[task.name] for task in queries.tasks])
         return Nodes.of(described, queries.task, queries.embedding(f"query/{self.signal}"), self.models_)
 
