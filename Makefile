@@ -29,11 +29,12 @@ MODELS := $(wildcard $(HOME)/.cache/disrouter-bench/models)
 bench: $(VENV)/.run
 	@$(PY) -m bench.run --routers $(ROUTERS) --scenario $(SCENARIO) --split $(SPLIT) $(if $(SUITE),--suite $(SUITE))
 
-# The paper's own experiment: every scenario, both domains, the full pool and the reduced one.
+# The paper's own experiment: every scenario, both domains, the full pool and the reduced one; and what we make of it.
 paper: $(VENV)/.run
 	@$(PY) -m bench.run --suite qwen2.5-sim --scenario all --split all --out results/paper/five-models
 	@$(PY) -m bench.run --suite qwen2.5-sim --scenario all --split id --no-refit \
 	  --models qwen2.5-1.5b,qwen2.5-3b,qwen2.5-14b --out results/paper/three-models
+	@$(PY) -m bench.reproduce --out REPRODUCTION.md
 
 test: $(VENV)/.dev
 	@$(PY) -m pytest

@@ -28,5 +28,7 @@ def shown(value: Any) -> Markup:
     """Return a value as Markdown shows it literally, in a table too; – for what is not known."""
     if isinstance(value, Markup):  # a template's own
         return value
-    plain = "–" if value is None else f"{value:.3f}" if isinstance(value, float) else " ".join(str(value).split())
+    if isinstance(value, float):
+        value = f"{round(value, 3) + 0.0:.3f}"  # never minus zero
+    plain = "–" if value is None else " ".join(str(value).split())
     return Markup(_MARKS.sub(r"\\\1", str(escape(plain)).replace("&#39;", "'").replace("&#34;", '"')))  # noqa: S704

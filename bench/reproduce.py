@@ -143,17 +143,21 @@ def headroom(run: Run, router: str) -> list[float]:
 
 
 def at_published_cost(run: Run) -> Table:
-    """Return the accuracy that our routers reach at the very cost of the published row: the signal without the choice.
+    """Return how ours come from the published utility: by more accuracy at the same cost, then by standing elsewhere.
 
     A predictive router is moved along its frontier by another alpha, FrugalGPT by a budget on validation.
     """
     found: Table = []
     for name in ("forc", "graphrouter", "frugalgpt"):
-        for scenario in SCENARIOS:
-            row = run.rows[name, "id", scenario]
-            if row.published_cost is None:
+        for scenario, alpha in ((s, SCENARIOS[s].alpha) for s in SCENARIOS):
+            row = run.rows.get((name, "id", scenario))
+            if row is None or row.published_accuracy is None or row.published_cost is None:
                 continue
             accuracy, cost = _frontier(run, name, row.published_cost)
+            published, there = (
+                utility(right, spent, alpha)
+                for right, spent in ((row.published_accuracy, row.published_cost), (accuracy, cost))
+            )
             found.append(
                 {
                     "router": name,
@@ -161,6 +165,8 @@ def at_published_cost(run: Run) -> Table:
                     "published": (row.published_accuracy, row.published_cost),
                     "there": (accuracy, cost),
                     "chosen": (row.accuracy, row.cost),
+                    "signal": there - published,
+                    "choice": row.utility - there,
                 }
             )
     return found

@@ -17,7 +17,7 @@ from routers.base import (
     best_utility,
 )
 from routers.scorers import import_torch, log_loss, one_thread
-from tasks.errors import one_of
+from tasks.errors import InputError, one_of
 from tasks.scenarios import Scenario, utility, weighted_mean
 from tasks.types import Model, ModelPool, Task
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Learning rate and share of training edges left visible, tuned by the paper for each scenario (its Appendix).
 RATES = {0.2: (1e-4, 0.1), 0.5: (2e-3, 0.5), 0.8: (5e-3, 0.7)}
-_CHECK, _BETTER = 5, 5e-4  # epochs from one look at validation to the next; what counts as an improvement there
+_CHECK, _BETTER = 5, 1e-4  # epochs from one look at validation to the next; what counts as an improvement there
 
 
 class GraphRouter(PredictiveRouter):
@@ -79,18 +79,22 @@ class GraphRouter(PredictiveRouter):
         """Learn from the graph of the training queries; keep the epoch that was best on validation.
 
         Best is the lowest log-loss, or with `target="one_hot"` the highest utility. Raises `InputError` where a package
-        is missing.
+        is missing, and for a setting that there is not.
         """
         encoders.require()
         one_of("target of GraphRouter", self.target, ("correctness", "one_hot"))
         one_of("aggregation of GraphRouter", self.aggregation, ("mean", "sum"))
-        torch = import_torch()
+        torch = import_torch("torch_geometric", extra="graph")
         from routers.graph_network import Graph, Network
 
         self.pool_ = train.queries.pool
         self.models_ = encoders.encode([_described(model) for model in self.pool_])
         self.tasks_: dict[str, FloatArray] = {}
+        if self.batches < 1 or self.masks < 1:
+            raise InputError(f"batches is {self.batches} and masks {self.masks}; both are at least 1")
         rate, share = self.rates or RATES[min(RATES, key=lambda alpha: abs(alpha - scenario.alpha))]
+        if not 0.0 < share < 1.0:
+            raise InputError(f"{share:g} of the edges are to be visible; the share lies between 0 and 1")
         with torch.random.fork_rng(devices=[]), one_thread(torch):
             torch.manual_seed(self.seed)
             self.net_ = Network(train.queries.embedding(f"query/{self.signal}").shape[1], self.aggregation)
@@ -156,11 +160,12 @@ class GraphRouter(PredictiveRouter):
     def _nodes(self, queries: QueryView) -> "Nodes":
         from routers.graph_network import Nodes
 
-        for task in queries.tasks:
-            if task.name not in self.tasks_:
+        told = [_told(task) for task in queries.tasks]
+        for text in told:
+            if text not in self.tasks_:
                 # By itself: the last digits of a text's embedding depend on those encoded with it.
-                self.tasks_[task.name] = encoders.encode([_told(task)])[0]
-        described = np.stack([self.tasks_[task.name] for task in queries.tasks])
+                self.tasks_[text] = encoders.encode([text])[0]
+        described = np.stack([self.tasks_[text] for text in told])
         return Nodes.of(described, queries.task, queries.embedding(f"query/{self.signal}"), self.models_)
 
 

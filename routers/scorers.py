@@ -224,13 +224,13 @@ class TextScorer(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships wit
         return hashlib.sha256(repr([settings, *(part.tolist() for part in data)]).encode()).hexdigest()[:16]
 
 
-def import_torch(*packages: str) -> Any:
+def import_torch(*packages: str, extra: str = "live") -> Any:
     """Return torch; raises `InputError` with the install line unless it and `packages` are installed."""
     lacking = [name for name in dict.fromkeys(["torch", *packages]) if find_spec(name) is None]
     if lacking:
         raise InputError(
-            f"this scorer needs the package {' and '.join(lacking)}, which is not installed; run "
-            "pip install 'disrouter-bench[live]'"
+            f"this router needs the package {' and '.join(lacking)}, which is not installed; run "
+            f"pip install 'disrouter-bench[{extra}]'"
         )
     import torch
 

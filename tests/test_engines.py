@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -395,6 +396,25 @@ class TestServerProcess:
 
 
 # --- vLLM -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_of_vllm_that_dies_is_told_in_one_line(monkeypatch):
+    from bench.engines.vllm import VLLMEngine
+
+    class EngineDeadError(Exception):
+        pass
+
+    def dies(*args, **kwargs):
+        raise EngineDeadError
+
+    for name in ("vllm", "vllm.v1", "vllm.v1.engine"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    exceptions = SimpleNamespace(EngineDeadError=EngineDeadError)
+    monkeypatch.setitem(sys.modules, "vllm.v1.engine.exceptions", exceptions)
+    engine = VLLMEngine.__new__(VLLMEngine)
+    engine._llm = SimpleNamespace(generate=dies)
+    with pytest.raises(InputError, match="the same command goes on from there"):
+        engine._run([[1, 2]], [None])
 
 
 @needs("vllm")

@@ -140,8 +140,16 @@ class VLLMEngine:
     def _run(self, rows: Sequence[Sequence[int]], settings: Sequence[Any]) -> list[Any]:
         if not rows:
             return []
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         tokens = [{"prompt_token_ids": list(row)} for row in rows]
-        outputs: list[Any] = self._llm.generate(tokens, list(settings), use_tqdm=False)
+        try:
+            outputs: list[Any] = self._llm.generate(tokens, list(settings), use_tqdm=False)
+        except EngineDeadError:
+            raise InputError(
+                "vLLM's engine ended while it was answering; its log above tells why, often memory is short. Whatever "
+                "was answered before is kept: the same command goes on from there"
+            ) from None
         return outputs
 
 
