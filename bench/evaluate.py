@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from bench.config import RunConfig
 from bench.replay import Ledger, ReplayEnv, own_reply, price, query_view, recorded_for, settle, training_view
 from routers.base import Accounting, AlphaMode, Answerer, BoolArray, FloatArray, IntArray, QueryView, Router, Signal
-from routers.registry import RouterSpec
+from routers.registry import ALIASES, RouterSpec
 from routers.scorers import BRING_TEXTS
 from tasks.errors import InputError, examples
 from tasks.scenarios import SCENARIOS, Average, Scenario
@@ -106,6 +106,10 @@ def usable(
             raise InputError(f"router {spec.name} cannot run on suite {suite.manifest.name}: {reason}")
         else:
             skipped.append({"router": spec.name, "reason": reason})
+    for alias in named & ALIASES.keys():
+        reasons = [one["reason"] for one in skipped if one["router"] in ALIASES[alias]]
+        if len(reasons) == len(ALIASES[alias]):
+            raise InputError(f"no router of {alias} can run on suite {suite.manifest.name}: {reasons[0]}")
     return runnable, skipped
 
 

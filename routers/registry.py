@@ -106,7 +106,23 @@ _BUILT_IN = (
         extra="graph",
         packages=("torch_geometric", *encoders.PACKAGES),
     ),
+    *(
+        RouterSpec(
+            f"disrouter_{checkpoint}",
+            "routers.disrouter.router:DiSRouter",
+            f"agents that answer or reject, {how} (Zheng et al. 2025)",
+            params={"checkpoint": checkpoint},
+        )
+        for checkpoint, how in (("prompted", "untrained"), ("sft", "trained by SFT"), ("rl", "trained by SFT and RL"))
+    ),
+    RouterSpec(
+        "disrouter_confidence",
+        "routers.disrouter.router:ConfidenceRouter",
+        "agents that answer where their own samples agree",
+    ),
 )
+# Names that stand for several routers.
+ALIASES = {"disrouter": tuple(spec.name for spec in _BUILT_IN if spec.name.startswith("disrouter_"))}
 
 
 @functools.cache
@@ -142,15 +158,15 @@ def single_models(pool: ModelPool) -> dict[str, RouterSpec]:
 def select(names: str, pool: ModelPool) -> tuple[list[RouterSpec], frozenset[str]]:
     """Return the routers to run for `all` or a comma-separated list, and which of them were named by the user.
 
-    Reference rows and `best_single`, the row that everyone has to beat, always run. Raises `InputError` for a name
-    that is not registered.
+    Reference rows and `best_single`, the row that everyone has to beat, always run. An alias brings what it stands for
+    and stays among the names. Raises `InputError` for a name that is not registered.
     """
     known = registered() | single_models(pool)
     if names.strip() == "all":
         return list(known.values()), frozenset()
-    named = [one_of("router", name.strip(), ["all", *known]) for name in names.split(",") if name.strip()]
+    named = [one_of("router", name.strip(), ["all", *known, *ALIASES]) for name in names.split(",") if name.strip()]
     if not named:
-        raise InputError(f"no router was named (allowed: all, or a list of {', '.join(known)})")
-    wanted = set(known) if "all" in named else set(named)
+        raise InputError(f"no router was named (allowed: all, or a list of {', '.join([*known, *ALIASES])})")
+    wanted = set(known) if "all" in named else {name for given in named for name in ALIASES.get(given, (given,))}
     chosen = [spec for spec in known.values() if spec.name in wanted or spec.reference or spec.name == "best_single"]
     return chosen, frozenset(named) - {"all"}

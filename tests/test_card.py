@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import card, provenance
+from bench import card, markdown, provenance
 from tasks import storage
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
@@ -136,4 +136,4 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     ("value", "shown"), [(None, "–"), (0.12345, "0.123"), ("a\nb  c", "a b c"), (3, "3"), ("|", r"\|")]
 )
 def test_a_value_in_a_cell(value: Any, shown: str) -> None:
-    assert card.shown(value) == shown
+    assert markdown.shown(value) == shown

@@ -57,6 +57,15 @@ def route(router: Router, suite: Suite, rows: Any, scenario: Scenario = BALANCE)
     return router.route(query_view(suite, rows), env, scenario)
 
 
+@pytest.fixture(scope="module")
+def simulated(simulated: Suite) -> Suite:
+    """With signals that the simulated suite lacks: prompted agents, and samples that agree where the model is right."""
+    routes = {("prompted", name): simulated.self_routes["sft", name] for name in SCENARIOS}
+    n_modal = np.where(simulated.correct > 0, 8.0, 4.0)
+    samples = {"n": np.full(n_modal.shape, 10.0), "n_modal": n_modal, "n_correct": n_modal}
+    return replace(simulated, self_routes=simulated.self_routes | routes, samples=samples)
+
+
 @pytest.fixture(params=SPECS, ids=lambda spec: spec.name)
 def spec(request: pytest.FixtureRequest) -> RouterSpec:
     return request.param
@@ -185,9 +194,17 @@ def test_asks_only_for_what_it_declares(spec: RouterSpec, simulated: Suite, rows
     posteriors = simulated.posteriors if Signal.POSTERIOR in router.signals else {}
     votes = simulated.verifications if Signal.VERIFY in router.signals else {}
     agents = simulated.self_routes if Signal.SELF_ROUTE in router.signals else {}
+    samples = simulated.samples if Signal.SAMPLE in router.signals else {}
     answers = Signal.ANSWER in router.signals
     embeddings = {k: e for k, e in simulated.embeddings.items() if answers or not k.startswith("answer/")}
-    bare = replace(simulated, posteriors=posteriors, verifications=votes, self_routes=agents, embeddings=embeddings)
+    bare = replace(
+        simulated,
+        posteriors=posteriors,
+        verifications=votes,
+        self_routes=agents,
+        samples=samples,
+        embeddings=embeddings,
+    )
     np.testing.assert_array_equal(route(router, bare, rows), route(router, simulated, rows))
 
 
