@@ -22,7 +22,7 @@ from bench.cli import Parser, console, run
 from bench.engines.base import Engine, Reply, Sampling
 from bench.engines.pool import ENGINES, Engines, Pool, PoolEntry, load_pool, open_engine
 from bench.finish import Wanted, finish, standing
-from bench.items import GRADED_PROMPT, VERIFY_PROMPT, Item, items
+from bench.items import VERIFY_PROMPT, Item, items
 from bench.raw import RawReplies, open_raw
 from routers.disrouter.prompts import REJECTION, agent_prompt
 from tasks import catalog, graded
@@ -163,7 +163,7 @@ def engine_options(args: Namespace) -> dict[str, Any]:
 
 def _prompts() -> list[str]:
     """Return every instruction that a model may be given, without the questions."""
-    asked = [GRADED_PROMPT, *(data_set.instruction for data_set in catalog.DATA_SETS.values()), VERIFY_PROMPT]
+    asked = [graded.PROMPT, *(data_set.instruction for data_set in catalog.DATA_SETS.values()), VERIFY_PROMPT]
     return asked + [agent_prompt(scenario, "") for scenario in SCENARIOS]
 
 

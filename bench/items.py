@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from tasks import catalog, graded
+from tasks import catalog, graded, prompts
 from tasks.answers import graded as judge
 from tasks.errors import InputError, one_of
 from tasks.types import Domain, Split, Task
 
-GRADED_PROMPT = "Answer the question. Keep it short and end with: The final answer is: <answer>."
 VERIFY_PROMPT = (
     "Here are a question and an answer that somebody gave.\n\nQuestion: {question}\n\nAnswer: {answer}\n\n"
     "Is the answer correct? Reply with one word, yes or no."
@@ -106,7 +105,7 @@ def _catalog_item(known: catalog.Item, domain: Domain, split: Split) -> Item:
         split=split,
         cluster_id=known.cluster_id,
         text=catalog.text(known),
-        prompt=catalog.prompt(known),
+        prompt=prompts.prompt(known.task, catalog.text(known)),
         score=partial(catalog.score, item=known),
         shareable=False,
     )
@@ -120,7 +119,7 @@ def _graded_item(q: graded.Question) -> Item:
         split=q.split,
         cluster_id=hashlib.sha256(q.text.encode()).hexdigest()[:16],
         text=q.text,
-        prompt=f"{GRADED_PROMPT}\n\n{q.text}",
+        prompt=prompts.prompt(q.task, q.text),
         score=partial(_judged, q.kind, q.answer, q.choices),
         shareable=True,
     )

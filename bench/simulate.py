@@ -24,6 +24,7 @@ from tasks.types import Encoder, Manifest, Model, Published, Task
 Array = NDArray[Any]
 NAME = "qwen2.5-sim"
 DIMENSION = 16
+_LATENTS, _AGENTS = 0, 9  # places among the random streams, of which agents can be drawn anew
 N_TRAIN, N_VALIDATION = 10_000, 2_000
 THREE_MODELS = ("qwen2.5-1.5b", "qwen2.5-3b", "qwen2.5-14b")  # the reduced pool of Tables 4, 15 and 16
 # An out-of-domain question looks half like those of the in-domain task it resembles, half like nothing seen.
@@ -72,8 +73,9 @@ def simulate(seed: int = 0, external_specificity: float = 0.0, scale: float = 1.
     facts = Facts.read()
     p = calibrate(facts, external_specificity)
     queries = _queries(facts, scale)
-    streams = iter(np.random.SeedSequence(seed).spawn(16))
-    world = _latents(queries, facts, p, np.random.default_rng(next(streams)))
+    every = np.random.SeedSequence(seed).spawn(16)
+    streams = iter(every[_LATENTS + 1 : _AGENTS])
+    world = _latents(queries, facts, p, np.random.default_rng(every[_LATENTS]))
     correct = _correct(world, queries, facts)
     task_part = _TaskPart(facts, queries, next(streams))
     embeddings, posteriors, seen = {}, {}, {}
@@ -95,7 +97,7 @@ def simulate(seed: int = 0, external_specificity: float = 0.0, scale: float = 1.
         queries=queries,
         outcomes={"correct": correct, "latency_s": latency},
         verifications=_votes(world, p, np.random.default_rng(next(streams))),
-        self_routes=_self_routes(world, p, facts, correct, latency, next(streams)),
+        self_routes=_self_routes(world, p, facts, correct, latency, every[_AGENTS]),
         embeddings=embeddings,
         posteriors={kind: values.astype(np.float32) for kind, values in posteriors.items()},
     )
@@ -186,25 +188,64 @@ def _votes(world: Latents, p: Parameters, rng: np.random.Generator) -> dict[str,
 def _self_routes(
     world: Latents, p: Parameters, facts: Facts, correct: Array, latency: Array, seed: np.random.SeedSequence
 ) -> dict[tuple[str, str], dict[str, Array]]:
-    """Let every agent but the last, which is untrained, answer where its posterior reaches the scenario's threshold."""
-    found = {}
+    """Draw the agents of both checkpoints: sft from the first stream of `seed`, rl from the second."""
     settings = (("sft", p.noise_agent_sft, p.thresholds_sft), ("rl", p.noise_agent_rl, p.thresholds_rl))
-    reject_s = facts.models["reject_s"].to_numpy(dtype=np.float32)
+    found: dict[tuple[str, str], dict[str, Array]] = {}
     for (checkpoint, noise, thresholds), stream in zip(settings, seed.spawn(2), strict=True):
-        seen = world.latent + noise * np.random.default_rng(stream).standard_normal(world.latent.shape)
-        posterior = ndtr((world.bases - seen / (1.0 + noise**2)) * np.sqrt(1.0 + noise**2) / noise)
-        for scenario in SCENARIOS:
-            rejected = (posterior < thresholds[scenario]).astype(np.int8)
-            rejected[:, -1] = -1
-            answered = rejected == 0
-            seconds = np.where(answered, latency, reject_s)
-            seconds[:, -1] = np.nan
-            found[checkpoint, scenario] = {
-                "rejected": rejected,
-                "correct": np.where(answered, correct, np.float32(np.nan)),
-                "latency_s": seconds,
-            }
+        tables = _agents(world, noise, thresholds, facts, correct, latency, np.random.default_rng(stream))
+        found |= {(checkpoint, scenario): table for scenario, table in tables.items()}
     return found
+
+
+def _agents(
+    world: Latents,
+    noise: float,
+    thresholds: dict[str, float],
+    facts: Facts,
+    correct: Array,
+    latency: Array,
+    rng: np.random.Generator,
+) -> dict[str, dict[str, Array]]:
+    """Let every agent but the last, which is untrained, answer where its posterior reaches the scenario's threshold."""
+    reject_s = facts.models["reject_s"].to_numpy(dtype=np.float32)
+    seen = world.latent + noise * rng.standard_normal(world.latent.shape)
+    posterior = ndtr((world.bases - seen / (1.0 + noise**2)) * np.sqrt(1.0 + noise**2) / noise)
+    found = {}
+    for scenario in SCENARIOS:
+        rejected = (posterior < thresholds[scenario]).astype(np.int8)
+        rejected[:, -1] = -1
+        answered = rejected == 0
+        seconds = np.where(answered, latency, reject_s)
+        seconds[:, -1] = np.nan
+        found[scenario] = {
+            "rejected": rejected,
+            "correct": np.where(answered, correct, np.float32(np.nan)),
+            "latency_s": seconds,
+        }
+    return found
+
+
+def redraw_agents(suite: Suite, noise: float) -> dict[str, dict[str, Array]]:
+    """Return the self-routes, by scenario, of rl agents that see their margin with noise of this standard deviation.
+
+    All else stays as it was drawn for `suite`, so that at its own `noise_agent_rl` they are its own. Raises
+    `InputError` where noise is not positive, and where the suite is not what this module draws with its full pool.
+    """
+    if not noise > 0.0:
+        raise InputError(f"noise is {noise}, but must be above 0")
+    known, facts = dict(suite.manifest.parameters), Facts.read()
+    try:
+        seed, scale = int(known.pop("seed")), float(known.pop("scale"))
+        p = Parameters.model_validate(known)
+    except (KeyError, TypeError, ValueError):  # pydantic's errors are ValueErrors
+        raise InputError(f"{suite.manifest.name} holds no parameters of a world that bench.simulate draws") from None
+    queries = _queries(facts, scale)
+    streams = np.random.SeedSequence(seed).spawn(_AGENTS + 1)
+    world = _latents(queries, facts, p, np.random.default_rng(streams[_LATENTS]))
+    if not np.array_equal(_correct(world, queries, facts), suite.correct):
+        raise InputError(f"{suite.manifest.name} is not what bench.simulate draws, whole, with its parameters")
+    stream = np.random.default_rng(streams[_AGENTS].spawn(2)[1])
+    return _agents(world, noise, p.thresholds_rl, facts, suite.correct, suite.outcomes["latency_s"], stream)
 
 
 def _manifest(facts: Facts, p: Parameters, seed: int, scale: float) -> Manifest:

@@ -73,6 +73,27 @@ def marked(reply: str) -> str | None:
     return next(iter(_marks(reply)), None)
 
 
+def unboxed(reply: str) -> str:
+    r"""Return a reply whose \boxed{…} are what stands in them."""
+    return _BOXED.sub(r"\1", reply)
+
+
+def marks(reply: str) -> list[tuple[int, str]]:
+    r"""Return where "####" and "answer is" stand in a reply, in order: position, and the text from there on.
+
+    That text ends with the line, or the next one that has a word, and before the next mark. What is in \boxed{} may
+    stand in the middle of a calculation, so that it is no mark here.
+    """
+    ends = {found.start(): found.end() for found in (*_MARK.finditer(reply), *_HASHES.finditer(reply))}
+    found, following = list[tuple[int, str]](), len(reply)
+    for at in sorted(ends, reverse=True):
+        end = ends[at]
+        line = re.match(r"\W*[^\n]*", reply[end : min(end + 300, following)])
+        found.append((at, reply[at:end] + (line[0] if line else "")))
+        following = at
+    return found[::-1]
+
+
 def choice(reply: str, options: Sequence[str] = ()) -> str | None:
     """Return the letter A to E that a reply to a multiple-choice question settles on; None where it names none.
 

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -166,7 +166,29 @@ def text(item: Item) -> str:
 
 def prompt(item: Item) -> str:
     """Return the user message that asks an item, zero-shot: the paper's instruction (Table 12), then `text`."""
-    return f"{data_set(item.task).instruction}\n\n{text(item)}"
+    from tasks import prompts  # which knows the catalog
+
+    return prompts.prompt(item.task, text(item))
+
+
+def options(text: str) -> tuple[str, ...]:
+    """Return the lettered options at the end of what `text` made; () where there are none."""
+    start, found = text.rfind(f"\n{LETTERS[0]}. "), list[str]()
+    rest = text[start:]
+    for letter in LETTERS if start >= 0 else "":
+        before, mark, after = rest.partition(f"\n{letter}. ")
+        if not mark:
+            break
+        found, rest = [*found, before], after
+    return (*found[1:], rest) if found else ()
+
+
+def said(task: str, reply: str, choices: Sequence[str]) -> str | None:
+    """Return the letter, number or span that a reply answers; None where it could not be parsed."""
+    kind = data_set(task).kind
+    if kind == "choice":
+        return answers.choice(reply, choices)
+    return answers.number(reply) if kind == "number" else answers.span(reply)
 
 
 def score(reply: str, item: Item) -> tuple[float, str | None]:
@@ -176,16 +198,15 @@ def score(reply: str, item: Item) -> tuple[float, str | None]:
     answers, as the official script of SQuAD or DROP counts it, is more than `answers.SPAN_THRESHOLD`: every exact match
     is, one wrong word of two is not.
     """
-    kind = data_set(item.task).kind
+    kind, found = data_set(item.task).kind, said(item.task, reply, item.choices)
+    if found is None:
+        return 0.0, None
     if kind == "choice":
-        said = answers.choice(reply, item.choices)
-        return float(said == item.answer[0]), said
+        return float(found == item.answer[0]), found
     if kind == "number":
-        said = answers.number(reply)
-        return float(said is not None and said == answers.number(item.answer[0])), said
-    said = answers.span(reply)
+        return float(found == answers.number(item.answer[0])), found
     f1 = answers.drop_f1 if item.task == "drop" else answers.token_f1
-    return float(said is not None and max(f1(said, gold) for gold in item.answer) > answers.SPAN_THRESHOLD), said
+    return float(max(f1(found, gold) for gold in item.answer) > answers.SPAN_THRESHOLD), found
 
 
 def item(record: Mapping[str, Any]) -> Item:

@@ -19,6 +19,7 @@ from tasks.errors import InputError
 from tasks.types import Domain, Split, Task
 
 VERSION = 2
+PROMPT = "Answer the question. Keep it short and end with: The final answer is: <answer>."
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 Made = tuple[str, str]  # text, answer
 
@@ -56,9 +57,14 @@ class Question:
     @property
     def choices(self) -> tuple[str, ...]:
         """The names that may be the answer, in the order in which the question mentions them; () where it is open."""
-        known = {"weekday": DAYS, "name": _words()["names"]}.get(self.kind, ())
-        mentioned = (word for word in self.text.replace(".", "").split() if word in known)
-        return tuple(dict.fromkeys(mentioned)) if self.kind == "name" else tuple(known)
+        return choices(self.kind, self.text)
+
+
+def choices(kind: str, text: str) -> tuple[str, ...]:
+    """Return `Question.choices` of a question's kind and text."""
+    known = {"weekday": DAYS, "name": _words()["names"]}.get(kind, ())
+    mentioned = (word for word in text.replace(".", "").split() if word in known)
+    return tuple(dict.fromkeys(mentioned)) if kind == "name" else tuple(known)
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,12 @@ def tasks() -> tuple[Task, ...]:
     )
 
 
+def kind(family: str, text: str) -> str:
+    """Return what a question of a family looks for; letters are looked for, or counted."""
+    counted = FAMILIES[family].kind == "letter" and text.startswith("How many")
+    return "number" if counted else FAMILIES[family].kind
+
+
 def questions(family: str, split: Split, n: int, seed: int = 0) -> list[Question]:
     """Return n different questions of one part, levels in equal shares; no question stands in two parts.
 
@@ -230,8 +242,8 @@ def questions(family: str, split: Split, n: int, seed: int = 0) -> list[Question
     for level in range(1, made.levels + 1):
         share = n // made.levels + (level <= n % made.levels)
         for number, (text, answer) in enumerate(itertools.islice(_dealt(made, level, split, seed), share)):
-            kind = made.kind if made.kind != "letter" or not answer.isdigit() else "number"
-            found.append(Question(f"{family}-{level}-{split}-{number:04d}", family, level, split, text, answer, kind))
+            query_id, looked_for = f"{family}-{level}-{split}-{number:04d}", kind(family, text)
+            found.append(Question(query_id, family, level, split, text, answer, looked_for))
     if len(found) < n:
         raise InputError(f"family {family} has only {len(found)} different {split} questions of the {n} asked for")
     return found

@@ -1,4 +1,4 @@
-"""What an agent is told, and how its reply is read (paper, Tables 7 and 8)."""
+"""What an agent is told, what it learns to reply, and how that is read (paper, Tables 7 to 9)."""
 
 import re
 
@@ -12,6 +12,13 @@ SCENARIO_PROMPTS = {
     "you believe you have the ability to answer correctly; only choose not to answer if you feel there is absolutely "
     "no possibility of giving a correct answer.",
 }
+STEPS, ANSWER = "Let's think step by step: ", "The final answer is: "
+_EXTRACTION = (
+    "Here are a question and the output of a model that was asked it. Extract the reasoning part and the final answer "
+    "from the output. Only these two are wanted: leave out everything else, and write nothing before or after them. "
+    "Reply in this form: The Extracted Reasoning Parts: <>. The Extracted Final Answer: <>.\n\n"
+    "Input question:\n{question}\n\nModel output:\n{output}\n\nThe content you extracted:"
+)
 # The trained agents know how to reject; a model that was never trained has to be told.
 _HOW = f'If you choose not to answer, reply with nothing but "{REJECTION}"'
 _REJECTS = re.compile(r"^\W*(?:i\s+(?:don['’]?t|do\s+not)\s+know)\b", re.IGNORECASE)
@@ -20,6 +27,16 @@ _REJECTS = re.compile(r"^\W*(?:i\s+(?:don['’]?t|do\s+not)\s+know)\b", re.IGNOR
 def agent_prompt(scenario: str, prompt: str) -> str:
     """Return the user message of an agent: the scenario's sentence, how to reject, then the question's own prompt."""
     return f"{SCENARIO_PROMPTS[scenario]} {_HOW}\n\n{prompt}"
+
+
+def completion(steps: str, answer: str) -> str:
+    """Return what an agent that answers learns to reply (Table 8); without its first sentence where steps is empty."""
+    return f"{STEPS}{steps}. {ANSWER}{answer}." if steps else f"{ANSWER}{answer}."
+
+
+def extraction_prompt(question: str, output: str) -> str:
+    """Return the user message that asks a model for the steps and the answer in another one's output (Table 9)."""
+    return _EXTRACTION.format(question=question, output=output)
 
 
 def rejects(reply: str) -> bool:
