@@ -162,7 +162,7 @@ def _refuse_unless_embeddable(suite: Suite) -> None:
             f"{suite.queries['query_id'][empty].iloc[0]!r}; give it to all of them, or pass --no-embeddings"
         )
     if not empty.all():
-        encoders.require()
+        encoders.require(instead=", or pass --no-embeddings")
 
 
 def embedded(suite: Suite) -> Suite:

@@ -210,6 +210,7 @@ def query_view(suite: Suite, rows: Rows, average: Average = "macro") -> QueryVie
     texts, task = suite.queries["text"].iloc[rows], suite.task[rows]
     return QueryView(
         ids=_freeze(suite.queries["query_id"].iloc[rows].to_numpy(dtype=object, copy=True)),
+        cluster=_freeze(suite.queries["cluster_id"].iloc[rows].to_numpy(dtype=object, copy=True)),
         task=_freeze(task),
         tasks=suite.manifest.tasks,
         pool=suite.pool,

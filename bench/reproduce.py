@@ -26,6 +26,7 @@ from routers.base import FloatArray, IntArray, PredictiveRouter, best_utility
 from routers.frugalgpt import FrugalGPTRouter
 from routers.registry import built_in
 from routers.scorers import log_loss
+from tasks.errors import InputError
 from tasks.files import write_whole
 from tasks.scenarios import BALANCE, SCENARIOS, utility, weighted_mean
 from tasks.suite import Suite
@@ -129,16 +130,22 @@ def predictions(run: Run) -> Table:
 
 
 def _auc(correct: FloatArray, p: FloatArray) -> float:
+    """Return the mean over models; raises `InputError` where one is always right, or never."""
+    if (np.ptp(correct, axis=0) == 0.0).any():
+        raise InputError("a model is always right, or never, on a world this small; raise --scale")
     return float(np.mean([roc_auc_score(mine >= 0.5, theirs) for mine, theirs in zip(correct.T, p.T, strict=True)]))
 
 
-def headroom(run: Run, router: str) -> list[float]:
-    """Return the share of what its bound has above the best single model that a router realises, by scenario."""
-    found = []
+def headroom(run: Run, router: str) -> list[float | None]:
+    """Return the share of what its bound has above the best single model that a router realises, by scenario.
+
+    None where there is nothing above it.
+    """
+    found: list[float | None] = []
     for scenario in SCENARIOS:
         ours, single, bound = (run.utility(name, scenario) for name in (router, "best_single", BOUNDS[router]))
         assert ours is not None and single is not None and bound is not None  # noqa: S101, PT018  (all of them ran)
-        found.append((ours - single) / (bound - single))
+        found.append((ours - single) / (bound - single) if bound > single + 1e-6 else None)
     return found
 
 
@@ -256,6 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--scale", type=float, default=1.0, metavar="F", help="share of the published sizes (default 1)"
     )
     args = parser.parse_args(argv)
+    if args.out.is_dir() or not args.out.absolute().parent.is_dir():
+        raise InputError(f"{args.out} cannot be written: a file in a folder that there is, is wanted")
     with Progress(console=Console(stderr=True)) as progress:
         job = progress.add_task("simulating", total=3 * len((*REIMPLEMENTED, *BARS, *_ALWAYS)))
 

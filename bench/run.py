@@ -27,7 +27,7 @@ from bench.live import Source, comparison, live_config, open_live
 from bench.metrics import Row, rows
 from bench.suites import DEFAULT, names, open_suite
 from leaderboard.build import build, checkout_page
-from routers.base import Accounting, AlphaMode
+from routers.base import Accounting
 from routers.registry import RouterSpec, registered, select
 from tasks.errors import InputError, one_of
 from tasks.files import whole_directory, write_whole
@@ -199,27 +199,10 @@ class _Spinner:
         self._progress.stop()
 
 
-_ALPHA_ENTERS = {
-    AlphaMode.NONE: "never",
-    AlphaMode.DECISION: "when deciding",
-    AlphaMode.REFIT: "when fitting",
-    AlphaMode.PROMPT: "by the prompt",
-}
-
-
 def _list(out: Console) -> None:
-    columns = ("router", "kind", "what it does", "sees", "charged", "α enters", "pool may change", "extra")
-    table = Table(*columns, title="routers", title_justify="left")
+    table = Table("router", "kind", "what it does", "extra", title="routers", title_justify="left")
     for spec in registered().values():
-        try:
-            router = spec.build()
-        except InputError:  # a package is missing: the extra brings it
-            declared = ["?"] * 4
-        else:
-            sees = ", ".join(str(signal.name).lower() for signal in router.signals) or "nothing"
-            pool = "yes" if router.pool_agnostic else "after a refit"
-            declared = [sees, router.accounting.value, _ALPHA_ENTERS[router.alpha_mode], pool]
-        table.add_row(spec.name, "reference" if spec.reference else "ranked", spec.summary, *declared, spec.extra or "")
+        table.add_row(spec.name, "reference" if spec.reference else "ranked", spec.summary, spec.extra or "")
     out.print(table)
     out.print(
         f"and single:MODEL for every model of the pool\nsuites: {', '.join(names())}\n"

@@ -61,12 +61,13 @@ class Answerer(enum.Enum):
 class QueryView:
     """Queries as a router sees them: never a label.
 
-    `ids` (n,) text; `task` (n,) index into `tasks`; `texts` (n,) or None; `embeddings` (n, d) by kind, float32;
-    `weight` (n,) how much each query counts in the mean that utility is. All arrays are read-only. A decision is an
-    index into `pool`.
+    `ids` (n,) text; `cluster` (n,) text, the same for queries on one passage; `task` (n,) index into `tasks`; `texts`
+    (n,) or None; `embeddings` (n, d) by kind, float32; `weight` (n,) how much each query counts in the mean that
+    utility is. All arrays are read-only. A decision is an index into `pool`.
     """
 
     ids: NDArray[np.object_]
+    cluster: NDArray[np.object_]
     task: IntArray
     tasks: tuple[Task, ...]
     pool: ModelPool
@@ -82,6 +83,7 @@ class QueryView:
         return replace(
             self,
             ids=self.ids[rows],
+            cluster=self.cluster[rows],
             task=self.task[rows],
             weight=self.weight[rows],
             embeddings={kind: vectors[rows] for kind, vectors in self.embeddings.items()},
@@ -234,9 +236,11 @@ def best_utility(correctness: FloatArray, costs: FloatArray, alpha: float) -> In
     """Return the index of the best p − alpha · cost in every row of `correctness` (n, K), the cheapest of the tied.
 
     Utilities within 1e-9 are tied: sums of floating point numbers differ in their last digits with the size of the
-    batch, and a decision may not.
+    batch, and a decision may not. Raises `InputError` for NaN.
     """
     utilities = np.asarray(correctness, dtype=np.float64) - alpha * costs
+    if np.isnan(utilities).any():
+        raise InputError("a predicted probability is not a number, so that nothing can be chosen by it")
     if len(utilities) == 0:
         return np.zeros(0, dtype=np.int64)
     first: IntArray = (utilities >= utilities.max(axis=1, keepdims=True) - 1e-9).argmax(axis=1).astype(np.int64)

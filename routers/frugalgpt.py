@@ -53,8 +53,8 @@ class FrugalGPTRouter(Router):
 
     def needs(self) -> frozenset[str]:
         """Return the query's embedding kind and that of every model's answers, or text."""
-        answers = frozenset() if reads_texts(self.scorer) else frozenset({"answer/*"})
-        return needed(self.scorer, f"query/{self.signal}") | answers
+        answers = "answer texts" if reads_texts(self.scorer) else "answer/*"
+        return needed(self.scorer, f"query/{self.signal}") | {answers}
 
     def fit(self, train: TrainingView, validation: TrainingView, scenario: Scenario) -> Self:
         """Fit a scorer for every model but the dearest, whose answer is always given, and keep held-out scores."""
@@ -107,7 +107,8 @@ class FrugalGPTRouter(Router):
         read = query_inputs(queries, self.scorer, f"query/{self.signal}")
         texts = reads_texts(self.scorer)
         said = answers.texts if texts else answers.embeddings
-        if said is None:
+        # of many answers all withheld, the scorer would see the queries alone
+        if said is None or (texts and len(said) > 1 and all(answer is None for answer in said)):
             what = "texts" if texts else "embeddings"
             raise InputError(f"the suite has no {what} of the answers of {model}, which FrugalGPT's scorer reads")
         if not texts:

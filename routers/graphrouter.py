@@ -81,7 +81,7 @@ class GraphRouter(PredictiveRouter):
         Best is the lowest log-loss, or with `target="one_hot"` the highest utility. Raises `InputError` where a package
         is missing, and for a setting that there is not.
         """
-        encoders.require()
+        encoders.require("graph")
         one_of("target of GraphRouter", self.target, ("correctness", "one_hot"))
         one_of("aggregation of GraphRouter", self.aggregation, ("mean", "sum"))
         torch = import_torch("torch_geometric", extra="graph")
@@ -120,6 +120,8 @@ class GraphRouter(PredictiveRouter):
                     best, kept = value, copy.deepcopy(self.net_.state_dict())
                 if epoch - best_epoch >= self.patience:
                     break
+            if self.epochs and best == -np.inf:
+                raise InputError(f"training GraphRouter diverged at a learning rate of {rate:g}; pass lower rates")
             self.net_.load_state_dict(kept)
             self._settle(nodes, whole)
         return self

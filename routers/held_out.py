@@ -22,7 +22,8 @@ class HeldOut:
 
     def __init__(self, train: TrainingView, validation: TrainingView) -> None:
         n, parts = len(train) + len(validation), (train, validation)
-        self.fold = folds(np.concatenate([part.queries.ids for part in parts])) if n < SMALL else None
+        clusters, ids = (np.concatenate([getattr(part.queries, of) for part in parts]) for of in ("cluster", "ids"))
+        self.fold = folds(clusters, ids) if n < SMALL else None
         chosen_on = parts if self.fold is not None else (validation,)
         self.correct = np.concatenate([part.correct for part in chosen_on])
         # A part's weights sum to one; together each part counts by its size.
@@ -45,9 +46,16 @@ class HeldOut:
         return scorer, scores
 
 
-def folds(ids: NDArray[np.object_]) -> IntArray:
-    """Return the fold of every query, `FOLDS` of even size (fewer where there are fewer queries), by its id."""
-    order = np.lexsort((ids.astype(str), uniform_draw(ids, 2**31, 0)))
-    fold = np.empty(len(ids), dtype=np.int64)
-    fold[order] = np.arange(len(ids)) % min(FOLDS, len(ids))
-    return fold
+def folds(clusters: NDArray[np.object_], ids: NDArray[np.object_]) -> IntArray:
+    """Return (n,) the fold of every query, of `FOLDS` of even size (fewer where there are fewer clusters).
+
+    Queries of one cluster share a fold, for who has seen one of them knows the others; where there is no second
+    cluster, each goes by its id.
+    """
+    names, position = np.unique(clusters.astype(str), return_inverse=True)
+    if len(names) < 2:
+        names, position = np.unique(ids.astype(str), return_inverse=True)
+    fold = np.empty(len(names), dtype=np.int64)
+    fold[np.argsort(uniform_draw(names, 2**31, 0), kind="stable")] = np.arange(len(names)) % min(FOLDS, len(names))
+    found: IntArray = fold[position]
+    return found

@@ -49,9 +49,14 @@ class RouterSpec:
         except ModuleNotFoundError as error:
             wanted = f"disrouter-bench[{self.extra}]" if self.extra else str(error.name)
             raise InputError(f"router {self.name} needs the package {error.name}: pip install '{wanted}'") from None
+        except ImportError as error:
+            raise InputError(f"router {self.name}: {module} cannot be imported ({error})") from None
         except AttributeError:
             raise InputError(f"router {self.name}: {module} has no class {name}; correct its registration") from None
-        router = found(**self.params)
+        try:
+            router = found(**self.params)
+        except TypeError as error:
+            raise InputError(f"router {self.name} cannot be built: {error}; give its arguments defaults") from None
         if not isinstance(router, Router):
             raise InputError(f"router {self.name}: {self.target} is no routers.base.Router; derive it from that class")
         return router

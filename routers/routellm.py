@@ -85,6 +85,10 @@ class RouteLLMRouter(Router):
         x, x_validation = (self._inputs(part.queries) for part in (train, validation))
         if self.mode == "smallest_capable":
             (rows, y), (rows_validation, y_validation) = (self._smallest(part.correct) for part in (train, validation))
+            if not len(rows):
+                raise InputError(
+                    "no model solves any training query, so that unsolvable='drop' leaves none to learn from"
+                )
             self.scorer_ = self._new().fit(x[rows], y, x_validation[rows_validation], y_validation)
             return self
         self.pair_ = self._pair()
@@ -147,10 +151,13 @@ class RouteLLMRouter(Router):
         return np.eye(3)[np.sign(correct[:, strong] - correct[:, weak]).astype(np.int64) + 1]
 
     def _pair(self) -> IntArray:
-        names = self.models or (self.pool_.names[0], self.pool_.names[-1])
-        if len(names) != 2:
-            raise InputError(f"a win rate is of two models, the weak and the strong one, but {len(names)} were given")
-        return np.array([self.pool_.index_of(name) for name in names], dtype=np.int64)
+        names = (self.pool_.names[0], self.pool_.names[-1]) if self.models is None else self.models
+        if isinstance(names, str) or len(names) != 2:
+            raise InputError(f"a win rate is of two models, the weak and the strong one, but {names!r} was given")
+        pair = np.array([self.pool_.index_of(name) for name in names], dtype=np.int64)
+        if pair[0] >= pair[1] and len(self.pool_) > 1:
+            raise InputError(f"{names[0]} is to be the weak and cheap model and {names[1]} the other; name them so")
+        return pair
 
 
 class MatrixFactorization(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships without types

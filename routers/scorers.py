@@ -60,10 +60,12 @@ class EmbeddingScorer(BaseEstimator):  # type: ignore[misc]  # scikit-learn ship
     def fit(self, x: Inputs, y: FloatArray, x_validation: Inputs, y_validation: FloatArray) -> Self:
         """Fit one head for each column of `y` (n, K) on features `x` (n, d), or with `exclusive` one for all."""
         x, x_validation = np.asarray(x, dtype=np.float64), np.asarray(x_validation, dtype=np.float64)
+        # where nothing was held out, nothing tells penalties apart
+        penalties = self.penalties if len(x_validation) else self.penalties[len(self.penalties) // 2 :][:1]
         self.heads_ = [
             min(
-                (_fit_head(x, shares, strength) for strength in self.penalties),
-                key=lambda head: log_loss(held_out, head.predict(x_validation)),
+                (_fit_head(x, shares, strength) for strength in penalties),
+                key=lambda head: log_loss(held_out, head.predict(x_validation)) if len(x_validation) else 0.0,
             )
             for shares, held_out in zip(self._shares(y), self._shares(y_validation), strict=True)
         ]
@@ -159,6 +161,11 @@ class TextScorer(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships wit
                 with whole_directory(kept, _STATE) as scratch:
                     now = {"network": self.network_.state_dict(), "optimizer": optimizer.state_dict()}
                     torch.save(state | now, scratch / _STATE)
+        if self.epochs and not np.isfinite(state["loss"]):
+            raise InputError(
+                f"training {self.model} diverged: no epoch has a validation loss; lower learning_rate (now "
+                f"{self.learning_rate:g})"
+            )
         self.network_.load_state_dict(state["best"])
         return self
 
@@ -203,7 +210,7 @@ class TextScorer(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships wit
     def _tokens(self, texts: Inputs) -> list[list[int]]:
         rows = [self.tokenizer_(str(text))["input_ids"] or [self.tokenizer_.pad_token_id] for text in texts]
         places = getattr(self.network_.config, "max_position_embeddings", None) or self.max_tokens
-        limit = min(self.max_tokens, places, self.tokenizer_.model_max_length)
+        limit = min(self.max_tokens, places - _unused_places(self.network_), self.tokenizer_.model_max_length)
         first = limit // 4
         return [row if len(row) <= limit else row[:first] + row[first - limit :] for row in rows]
 
@@ -221,7 +228,9 @@ class TextScorer(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships wit
 
     def _digest(self, *data: Inputs) -> str:
         settings = {name: value for name, value in self.get_params().items() if name != "checkpoint"}
-        return hashlib.sha256(repr([settings, *(part.tolist() for part in data)]).encode()).hexdigest()[:16]
+        # another model may come to stand in the same folder
+        stamps = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in Path(self.model).glob("*.*"))
+        return hashlib.sha256(repr([settings, stamps, *(part.tolist() for part in data)]).encode()).hexdigest()[:16]
 
 
 def import_torch(*packages: str, extra: str = "live") -> Any:
@@ -266,6 +275,14 @@ def _load(model: str, n_targets: int) -> tuple[Any, Any]:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     network.config.pad_token_id = tokenizer.pad_token_id
     return tokenizer, network.to("cuda" if import_torch().cuda.is_available() else "cpu")
+
+
+def _unused_places(network: Any) -> int:
+    """Return how many of the places of a network no token may take: those up to the padding's, as in RoBERTa."""
+    tables = (module for name, module in network.named_modules() if name.endswith("position_embeddings"))
+    return max(
+        (padding + 1 for table in tables if (padding := getattr(table, "padding_idx", None)) is not None), default=0
+    )
 
 
 ScorerChoice = Literal["embedding", "text"] | TextScorer

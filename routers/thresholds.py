@@ -8,6 +8,7 @@ from tasks.scenarios import utility
 
 # What a unit of cost may be worth where the search for the best cascade within a budget starts.
 _GRID_POINTS, _GRID_CELLS, _GRID_BEST = 1000, 1e7, 3
+_JUMPS = 25
 _EXCHANGE_RATES = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -40,7 +41,27 @@ def search_cascade(
     if np.isfinite(budget):
         starts += [search_cascade(scores, correct, weight, costs, rate) for rate in _EXCHANGE_RATES]
     found = [_ascend(start.astype(np.float64), scores, gain, spent, budget) for start in starts]
-    return max(found, key=lambda thresholds: _total(thresholds, scores, gain))
+    best = max(found, key=lambda thresholds: _total(thresholds, scores, gain))
+    return best if np.isinf(budget) else _jump(best, scores, gain, spent, budget)
+
+
+def _jump(best: FloatArray, scores: FloatArray, gain: FloatArray, spent: FloatArray, budget: float) -> FloatArray:
+    """Return the best thresholds that are found by moving one far and letting the others follow, as often as it helps.
+
+    Within a budget what one stage saves another may spend, which no step of a single stage finds.
+    """
+    improved = True
+    while improved:
+        improved = False
+        for stage, column in enumerate(scores[:, :-1].T):
+            for cut in (*np.quantile(column, np.linspace(0.0, 1.0, _JUMPS)), np.inf, -np.inf):
+                moved = best.copy()
+                moved[stage] = cut
+                moved = _ascend(moved, scores, gain, spent, budget, last=stage)
+                kept = _total(moved, scores, spent) <= budget + 1e-12
+                if kept and _total(moved, scores, gain) > _total(best, scores, gain) + 1e-12:
+                    best, improved = moved, True
+    return best
 
 
 def _best_of_grid(scores: FloatArray, gain: FloatArray, spent: FloatArray, budget: float) -> list[FloatArray]:
@@ -71,12 +92,12 @@ def _stage(thresholds: FloatArray, scores: FloatArray) -> IntArray:
 
 
 def _ascend(
-    thresholds: FloatArray, scores: FloatArray, gain: FloatArray, spent: FloatArray, budget: float
+    thresholds: FloatArray, scores: FloatArray, gain: FloatArray, spent: FloatArray, budget: float, last: int = 0
 ) -> FloatArray:
     thresholds, best = thresholds.copy(), -np.inf
     while True:
         # The first stage comes last: it can always keep the budget, by accepting everything.
-        for stage in reversed(range(len(thresholds))):
+        for stage in sorted(range(len(thresholds)), key=lambda stage: (stage == last, -stage)):
             reached = np.asarray((scores[:, :stage] < thresholds[:stage]).all(axis=1))
             later = thresholds[stage + 1 :], scores[:, stage + 1 :]
             advantage = gain[:, stage] - _realised(*later, gain[:, stage + 1 :])
@@ -87,7 +108,7 @@ def _ascend(
         value = _total(thresholds, scores, gain)
         if value <= best + 1e-12:
             return thresholds
-        best = value
+        best, last = value, 0
 
 
 def _realised(thresholds: FloatArray, scores: FloatArray, amount: FloatArray) -> FloatArray:

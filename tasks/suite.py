@@ -94,11 +94,17 @@ class Suite:
 
     @property
     def available(self) -> frozenset[str]:
-        """What can be asked for: embedding kinds, text, verifications, samples, self_routes/…, posteriors/…."""
+        """What can be asked for: embedding kinds, text, verifications, samples, self_routes/…, posteriors/….
+
+        Texts are there where every query has one, answer texts where every model gave one to some query of every task.
+        """
         kinds = {kind for kind in {*self.embeddings, *self.manifest.encoders} if self.embedding(kind) is not None}
         found = kinds | {f"posteriors/{kind}" for kind in self.posteriors}
         found |= {f"self_routes/{checkpoint}" for checkpoint, _ in self.self_routes}
         found |= {name for name, table in (("verifications", self.verifications), ("samples", self.samples)) if table}
+        answers = pd.DataFrame(self.outcomes.get("answer", np.full(self.correct.shape, None))).notna()
+        if bool(answers.groupby(self.task).any().to_numpy().all()):
+            found |= {"answer texts"}
         return frozenset(found | ({"text"} if bool(self.queries["text"].notna().all()) else set()))
 
     @cached_property

@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from bench.replay import Ledger, ReplayEnv, price, query_view, recorded_for, settle, training_view
 from routers.base import Accounting, AlphaMode, Answerer, PredictiveRouter, Router, Signal, SignalError
 from routers.registry import RouterSpec, built_in, registered, single_models
+from tasks.errors import InputError
 from tasks.scenarios import BALANCE, COST_FIRST, PERFORMANCE_FIRST, SCENARIOS, Scenario
 from tasks.suite import Suite
 from tasks.types import Model, ModelPool
@@ -268,6 +269,22 @@ def test_the_chosen_model_is_charged_whoever_chose_it(spec: RouterSpec, simulate
     paid = price(ledger, chosen, simulated, rows)
     assert (paid[Accounting.EVERY_CALL] >= paid[Accounting.FINAL] - 1e-12).all()
     assert not delivered.any() or router.delivers is Answerer.AGENT
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("routers.base:Router", "cannot be built"),  # abstract
+        ("tests.toys:toy_config", "cannot be built"),  # wants an argument
+        ("tests.toys:nothing", "has no class nothing"),
+        ("pathlib:Path", "is no routers.base.Router"),
+        ("tests.absent:Router", "needs the package tests.absent"),
+    ],
+)
+def test_what_is_registered_but_is_no_router_is_told_in_one_line(target: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        RouterSpec("mine", target, "").build()
+    assert "\n" not in str(refused.value)
 
 
 def test_listing_imports_no_heavy_package() -> None:

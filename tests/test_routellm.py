@@ -134,12 +134,21 @@ def test_with_nothing_but_ties_the_cheaper_model_answers() -> None:
         ({"scorer": "embeddings"}, "did you mean 'embedding'"),
         ({"mode": "win_rate", "models": ("a", "z")}, "unknown model 'z'"),
         ({"mode": "win_rate", "models": ("a",)}, "of two models"),
+        ({"mode": "win_rate", "models": "ab"}, "of two models"),
+        ({"mode": "win_rate", "models": ("a", "a")}, "a is to be the weak and cheap model"),
+        ({"mode": "win_rate", "models": ("b", "a")}, "b is to be the weak and cheap model"),
     ],
 )
 def test_options_that_there_are_not(settings: Any, message: str) -> None:
     suite = suite_of(KINDS, np.eye(4))
     with pytest.raises(InputError, match=message):
         fitted(RouteLLMRouter(**settings), suite)
+
+
+def test_dropping_every_query_leaves_nothing_to_learn_from() -> None:
+    suite = suite_of(np.zeros((30, 2)), np.random.default_rng(0).normal(size=(30, 2)))
+    with pytest.raises(InputError, match="no model solves any training query"):
+        fitted(RouteLLMRouter(unsolvable="drop"), suite)
 
 
 # --- the real responses ---------------------------------------------------------------------------------------------

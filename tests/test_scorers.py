@@ -59,13 +59,30 @@ def test_what_never_varies_is_answered_by_its_smoothed_rate() -> None:
 # --- cross-fitting --------------------------------------------------------------------------------------------------
 
 
-def test_folds_are_even_and_go_with_the_query() -> None:
-    ids = np.array([f"q{i}" for i in range(103)], dtype=object)
-    fold = folds(ids)
-    assert sorted(np.bincount(fold).tolist()) == [20, 20, 21, 21, 21]
-    order = np.random.default_rng(0).permutation(103)
-    np.testing.assert_array_equal(folds(ids[order]), fold[order])
-    assert set(folds(ids[:2]).tolist()) == {0, 1}
+def test_folds_are_even_and_go_with_the_cluster() -> None:
+    ids = np.array([f"q{i}" for i in range(206)], dtype=object)
+    clusters = np.repeat([f"c{i}" for i in range(103)], 2).astype(object)
+    fold = folds(clusters, ids)
+    np.testing.assert_array_equal(fold[::2], fold[1::2])
+    assert sorted(np.bincount(fold).tolist()) == [40, 40, 42, 42, 42]
+    order = np.random.default_rng(0).permutation(206)
+    np.testing.assert_array_equal(folds(clusters[order], ids[order]), fold[order])
+    assert set(folds(clusters[:4], ids[:4]).tolist()) == {0, 1}
+    assert set(folds(clusters[:2], ids[:2]).tolist()) == {0, 1}, "within the only cluster there are queries"
+
+
+def test_who_has_seen_a_passage_does_not_score_its_questions() -> None:
+    """Three questions on each of 100 passages, equal but for labels at random: the nearest neighbours tell nothing."""
+    rng = np.random.default_rng(0)
+    correct = np.repeat(rng.integers(0, 2, (160, 1)), 3, axis=0).astype(float)
+    vectors = np.repeat(rng.standard_normal((160, 8)), 3, axis=0).astype(np.float16)
+    suite = toy_suite(
+        correct, splits=np.resize(["train"] * 9 + ["validation"] * 3, 480), embeddings={"query/small": vectors}
+    )
+    suite = replace(suite, queries=suite.queries.assign(cluster_id=[f"c{i // 3}" for i in range(480)]))
+    alone = replace(suite, queries=suite.queries.assign(cluster_id=suite.queries["query_id"]))
+    assert fitted(KNNRouter(), suite).k_ >= 80
+    assert fitted(KNNRouter(), alone).k_ <= 10
 
 
 class Remembers:
@@ -128,7 +145,7 @@ def fitted(router: Any, suite: Suite) -> Any:
 WORDS = ["[PAD]", "[UNK]", *"abcdefghij", "<a>", "<b>", "<c>", "good", "bad"]
 
 
-def make_model(folder: Path, architecture: str) -> str:
+def make_model(folder: Path, architecture: str, seed: int = 0) -> str:
     """A random transformer of one layer that reads at most 16 words."""
     torch = pytest.importorskip("torch", reason="torch is not installed (make setup-live)")
     transformers = pytest.importorskip("transformers", reason="transformers is not installed (make setup-live)")
@@ -138,7 +155,7 @@ def make_model(folder: Path, architecture: str) -> str:
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(">", "merged_with_previous")]
     )
-    padding = {"pad_token": "[PAD]"} if architecture == "bert" else {"eos_token": "[UNK]"}
+    padding = {"pad_token": "[PAD]"} if architecture != "llama" else {"eos_token": "[UNK]"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", **padding).save_pretrained(folder)  # noqa: S106
     settings = {
         "vocab_size": len(WORDS),
@@ -149,8 +166,11 @@ def make_model(folder: Path, architecture: str) -> str:
         "max_position_embeddings": 16,
         "initializer_range": 0.2,
     }
-    torch.manual_seed(0)
-    if architecture == "bert":
+    torch.manual_seed(seed)
+    if architecture == "roberta":
+        pad = WORDS.index("[PAD]")
+        network = transformers.RobertaModel(transformers.RobertaConfig(**settings, pad_token_id=pad))
+    elif architecture == "bert":
         network = transformers.BertModel(transformers.BertConfig(**settings))
     else:
         network = transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings, bos_token_id=None, eos_token_id=1))
@@ -307,6 +327,46 @@ def test_without_answers_in_words_the_error_names_the_model(model: str) -> None:
     suite = replace(suite, outcomes={"correct": suite.correct})
     with pytest.raises(InputError, match="no texts of the answers of a"):
         fitted(FrugalGPTRouter(scorer=small(model)), suite)
+
+
+def test_answers_that_are_withheld_are_no_empty_answers(model: str) -> None:
+    suite = texts_suite(60)
+    withheld = replace(suite, outcomes=suite.outcomes | {"answer": np.full(suite.correct.shape, None)})
+    router = FrugalGPTRouter(scorer=small(model))
+    assert unusable(router, suite, suite) is None
+    assert unusable(router, withheld, withheld) == "the suite has no answer texts"
+    with pytest.raises(InputError, match="no texts of the answers of a"):
+        fitted(router, withheld)
+
+
+def test_training_that_diverges_is_told(model: str) -> None:
+    x, y = sentences(40)
+    with pytest.raises(InputError, match="diverged.*lower learning_rate"):
+        TextScorer(model, learning_rate=1e30, epochs=2).fit(x, y, x, y)
+
+
+def test_roberta_counts_two_places_more_than_it_has(tmp_path: Path) -> None:
+    folder = make_model(tmp_path, "roberta")
+    x, y = sentences(20)
+    long = np.array([" ".join([text] * 9) for text in x], dtype=object)
+    assert np.isfinite(TextScorer(folder, epochs=1).fit(long, y, long, y).predict(long)).all()
+
+
+def test_a_model_in_the_place_of_another_is_trained_anew(tmp_path: Path) -> None:
+    folder, kept = make_model(tmp_path / "m", "bert"), str(tmp_path / "kept")
+    x, y = sentences(20)
+    scorer = TextScorer(folder, epochs=1, checkpoint=kept)
+    scorer.fit(x, y, x, y)
+    make_model(tmp_path / "m", "bert", seed=1)
+    scorer.fit(x, y, x, y)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_without_anything_held_out_the_penalty_in_the_middle_is_taken() -> None:
+    x, y = np.random.default_rng(0).standard_normal((40, 3)), np.eye(2)[np.arange(40) % 2]
+    found = EmbeddingScorer(exclusive=True, penalties=(1e-9, 1.0, 1e9)).fit(x, y, x[:0], y[:0]).predict(x)
+    expected = EmbeddingScorer(exclusive=True, penalties=(1.0,)).fit(x, y, x, y).predict(x)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:

@@ -63,6 +63,22 @@ def cost(thresholds: Any, scores: Any, task: Any, costs: Any) -> float:
     return -value(thresholds, scores, np.zeros(scores.shape), task, costs, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("k", "levels", "seed"), [(3, 20, 19), (4, 12, 21), (5, 8, 15)]
+)  # which mislead a search that never lets one stage spend what another saves
+def test_within_a_budget_one_stage_may_spend_what_another_saves(k: int, levels: int, seed: int) -> None:
+    costs = np.linspace(0.1, 0.9, k) if k < 5 else np.array([0.1, 0.2, 0.3, 0.5, 1.0])
+    rng, n = np.random.default_rng(seed), 200
+    p = np.clip(rng.beta(2, 1, (n, 1)) + 0.15 * rng.standard_normal((n, k)) + np.linspace(-0.2, 0.2, k), 0, 1)
+    correct, task = (rng.random((n, k)) < p).astype(float), np.zeros(n, dtype=np.int64)
+    cuts = [np.quantile(p[:, stage], np.linspace(0, 1, levels)) for stage in range(k - 1)]
+    grid = (np.array(point) for point in itertools.product(*cuts))
+    best = max(value(t, p, correct, task, costs, 0.0) for t in grid if cost(t, p, task, costs) <= 0.25 + 1e-12)
+    found = search_cascade(p, correct, query_weights(task), costs, 0.0, 0.25)
+    assert value(found, p, correct, task, costs, 0.0) >= best - 1e-12
+    assert cost(found, p, task, costs) <= 0.25 + 1e-9
+
+
 @pytest.mark.parametrize("seed", [0, 30, 33, 35])  # the last three mislead a search that starts from no grid
 @pytest.mark.parametrize(
     ("alpha", "budget"), [(0.2, np.inf), (0.5, np.inf), (0.8, np.inf), (0.0, 0.2), (0.0, 0.35), (0.0, 0.5)]
