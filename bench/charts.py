@@ -43,7 +43,7 @@ def write(frame: pd.DataFrame, draw: Draw, about: About, stem: Path) -> list[Pat
     frame = frame.assign(suite=about["name"], outcomes=about["kind"])
     with mpl.rc_context(plots.STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font lacks shows as boxes
-        return plots._save(draw(drawn, about), frame, stem)
+        return plots.save(draw(drawn, about), frame, stem)
 
 
 def routing_shares(frame: pd.DataFrame, about: About) -> "Figure":
@@ -206,13 +206,13 @@ def _panels(
     parts.sort(key=lambda part: [values.index(value) for values, value in zip(seen, part[0], strict=True)])
     columns = len(seen[-1]) if by else 1
     rows = -(-len(parts) // columns)
-    figure = plots._figure(max(width, 3.2) * columns, height * rows + 0.5, layout="constrained")
+    figure = plots.new_figure(max(width, 3.2) * columns, height * rows + 0.5, layout="constrained")
     found: list[tuple[Axes, pd.DataFrame]] = []
     for place, (key, part) in enumerate(parts):
         axes = figure.add_subplot(rows, columns, place + 1)
         title = ", ".join(_word(str(value)) for value in key)
         if place == 0:
-            plots._title(axes, title, about)
+            plots.set_title(axes, title, about)
         else:
             axes.set_title(title, loc="left", pad=20 if place < columns else None)
         found.append((axes, part))
@@ -224,7 +224,7 @@ def _by(values: pd.Series, order: Sequence[str] = ()) -> dict[str, Any]:
     present = dict.fromkeys(values)
     names = [name for name in order if name in present] + [name for name in present if name not in order]
     n = len(_COLOURS)
-    return plots._by(str(values.name), {name: (_COLOURS[i % n], _MARKERS[i % n]) for i, name in enumerate(names)})
+    return plots.apart(str(values.name), {name: (_COLOURS[i % n], _MARKERS[i % n]) for i, name in enumerate(names)})
 
 
 def _legend(figure: "Figure", look: Mapping[str, Any], dashes: Sequence[str] = ()) -> "Figure":

@@ -66,8 +66,8 @@ def draw(rows: Sequence[Row], suite: Mapping[str, Any], directory: Path) -> list
                 if len(frame):
                     frame = frame.assign(suite=suite["name"], outcomes=suite["kind"])
                     figure = _cost_accuracy(frame, part[0]["alpha"]) if kind == COST_ACCURACY else _easy_hard(frame)
-                    _title(figure.axes[0], label(part[0]), suite)
-                    written += _save(figure, frame, directory / figure_name(kind, part[0]))
+                    set_title(figure.axes[0], label(part[0]), suite)
+                    written += save(figure, frame, directory / figure_name(kind, part[0]))
     return written
 
 
@@ -159,10 +159,10 @@ def _cost_accuracy(frame: pd.DataFrame, alpha: float) -> "Figure":
     """Draw accuracy over cost, the hull of the single models, and lines of equal utility at `alpha`."""
     import seaborn as sns
 
-    figure = _figure(7.2, 5.8)
+    figure = new_figure(7.2, 5.8)
     axes = figure.add_axes((0.075, 0.145, 0.865, 0.775))
     kinds = {kind: look for kind, look in KINDS.items() if kind in set(frame["kind"])}
-    sns.scatterplot(frame, x="cost", y="accuracy", s=38, linewidth=0.5, ax=axes, zorder=3, **_by("kind", kinds))
+    sns.scatterplot(frame, x="cost", y="accuracy", s=38, linewidth=0.5, ax=axes, zorder=3, **apart("kind", kinds))
     hull = _upper_hull(frame[frame["kind"] == "single model"][["cost", "accuracy"]].to_numpy(np.float64))
     axes.plot(hull[:, 0], hull[:, 1], color=KINDS["single model"][0], linewidth=0.9, zorder=2)
     _limits(axes, frame)
@@ -173,7 +173,7 @@ def _cost_accuracy(frame: pd.DataFrame, alpha: float) -> "Figure":
     return figure
 
 
-def _figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> "Figure":
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> "Figure":
     """Return an empty figure, sizes in inches, in which a pixel is a point until it is saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -183,7 +183,7 @@ def _figure(width: float, height: float, layout: Literal["constrained"] | None =
     return figure
 
 
-def _title(axes: "Axes", text: str, suite: Mapping[str, Any]) -> None:
+def set_title(axes: "Axes", text: str, suite: Mapping[str, Any]) -> None:
     """Write the panel's name and, below it, the suite's, in words and colour where its outcomes are simulated."""
     axes.set_title(text, loc="left", pad=20)
     name = shorten(str(suite["name"]), 28)
@@ -193,7 +193,7 @@ def _title(axes: "Axes", text: str, suite: Mapping[str, Any]) -> None:
     axes.annotate(words, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", size=8, **look)
 
 
-def _by(column: str, looks: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+def apart(column: str, looks: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """Return seaborn's arguments that tell the values of `column` apart by colour and by marker."""
     return {
         "hue": column,
@@ -303,12 +303,12 @@ def _easy_hard(frame: pd.DataFrame) -> "Figure":
     """Draw mean cost on easy, hard and unsolvable queries (paper, Fig. 6), the best discriminator on top."""
     import seaborn as sns
 
-    figure = _figure(5.4, 1.4 + 0.21 * len(frame), layout="constrained")
+    figure = new_figure(5.4, 1.4 + 0.21 * len(frame), layout="constrained")
     axes = figure.add_subplot()
     axes.hlines(frame.index, frame["easy"], frame["hard"], color=FAINT, linewidth=2.2, zorder=1)
     points = frame.reset_index().melt("index", list(STRATA), var_name="stratum", value_name="cost").dropna()
     strata = {name: look for name, look in STRATA.items() if name in set(points["stratum"])}
-    sns.scatterplot(points, x="cost", y="index", s=36, ax=axes, zorder=3, **_by("stratum", strata))
+    sns.scatterplot(points, x="cost", y="index", s=36, ax=axes, zorder=3, **apart("stratum", strata))
     axes.set(xlabel="mean cost of a query", ylabel=None, ylim=(-0.7, len(frame) - 0.3))
     axes.set_xlim(left=-0.03 * axes.get_xlim()[1])
     axes.set_yticks(frame.index, [shorten(name, 28) for name in frame["router"]])
@@ -318,7 +318,7 @@ def _easy_hard(frame: pd.DataFrame) -> "Figure":
     return figure
 
 
-def _save(figure: "Figure", frame: pd.DataFrame, stem: Path) -> list[Path]:
+def save(figure: "Figure", frame: pd.DataFrame, stem: Path) -> list[Path]:
     """Write PNG, SVG and CSV, without the dates and versions that would change their bytes."""
     png, svg = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
