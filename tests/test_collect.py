@@ -154,7 +154,7 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
 
 def test_stages_can_come_one_after_the_other(tmp_path: Path) -> None:
     record(tmp_path / "r", ("answers",))
-    assert storage.load(tmp_path / "r" / "suite").available == {"text"}
+    assert storage.load(tmp_path / "r" / "suite").available == {"text", "answer texts"}
     record(tmp_path / "r", ("answers", "votes"))
     assert "verifications" in storage.load(tmp_path / "r" / "suite").available
     with pytest.raises(InputError, match="adder-2 has not answered every question yet"):

@@ -77,7 +77,8 @@ def bench(simulated_dir: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 def test_a_run_writes_what_it_promises(bench: Any, tmp_path: Path, simulated_dir: Path) -> None:
-    board = bench("--scenario", "all", "--split", "all")
+    fast = "routellm,frugalgpt,forc,knn,disrouter"  # the README's commands run them all
+    board = bench("--routers", fast, "--scenario", "all", "--split", "all")
     assert list(board) == ["schema", "run", "suite", "skipped", "rows"]
     assert board["schema"] == 1
     assert board["suite"]["kind"] == "simulated"
@@ -157,6 +158,8 @@ def test_reference_rows_are_always_there_and_never_ranked(bench: Any) -> None:
 
 def test_alpha_models_accounting_average_and_seeds(bench: Any) -> None:
     board = bench(
+        "--routers",
+        "forc,random",
         "--alpha",
         "0.35",
         "--models",
