@@ -92,7 +92,7 @@ class Suite:
         encoder = self.manifest.encoders.get(kind)
         return self.embeddings.get(encoder.alias_of if encoder and encoder.alias_of else kind)
 
-    @property
+    @cached_property
     def available(self) -> frozenset[str]:
         """What can be asked for: embedding kinds, text, verifications, samples, self_routes/…, posteriors/….
 
@@ -102,8 +102,8 @@ class Suite:
         found = kinds | {f"posteriors/{kind}" for kind in self.posteriors}
         found |= {f"self_routes/{checkpoint}" for checkpoint, _ in self.self_routes}
         found |= {name for name, table in (("verifications", self.verifications), ("samples", self.samples)) if table}
-        answers = pd.DataFrame(self.outcomes.get("answer", np.full(self.correct.shape, None))).notna()
-        if bool(answers.groupby(self.task).any().to_numpy().all()):
+        said = self.outcomes.get("answer")
+        if said is not None and bool(pd.DataFrame(said).notna().groupby(self.task).any().to_numpy().all()):
             found |= {"answer texts"}
         return frozenset(found | ({"text"} if bool(self.queries["text"].notna().all()) else set()))
 
