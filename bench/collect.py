@@ -56,7 +56,7 @@ def jobs(pool: Pool, asked: Sequence[Item], stages: Sequence[str], args: Namespa
     """Return what there is to ask, stage by stage, so that each stage is of use before the next is there.
 
     Answers of every model; self-routes of all but the largest, which never rejects; votes and samples of those that
-    `--votes` and `--samples` count, smallest first; samples only on train and test.
+    `--votes` and `--samples` count, smallest first; samples on train, then on test.
     """
     greedy = Sampling(max_tokens=args.max_tokens, seed=args.seed)
     found: list[Job] = []
@@ -81,7 +81,8 @@ def jobs(pool: Pool, asked: Sequence[Item], stages: Sequence[str], args: Namespa
             found += [Job(stage, entry, tuple(asked), _ask_vote, short) for entry in pool.entries[: args.votes]]
         else:
             drawn = replace(greedy, temperature=1.0, n=args.n_samples)
-            sampled = tuple(item for item in asked if item.split != "validation")
+            # train first: agents can be trained while the rest is recorded
+            sampled = tuple(item for split in ("train", "test") for item in asked if item.split == split)
             found += [Job(stage, entry, sampled, _ask, drawn) for entry in pool.entries[: args.samples]]
     return found
 
