@@ -16,10 +16,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bench import analyses, awareness, charts, comparisons, evaluate
-from bench.cli import Parser, console, run
 from bench.markdown import render
 from bench.suites import open_suite
 from routers.registry import RouterSpec, select
+from tasks.cli import Parser, console, run
 from tasks.errors import InputError
 from tasks.files import whole_directory, write_whole
 from tasks.suite import Suite

@@ -15,17 +15,17 @@ from bench.engines.base import Reply
 from bench.engines.pool import Pool, PoolEntry
 from bench.items import Item, tasks_of
 from bench.raw import RawReplies, read_settings
-from routers.disrouter.prompts import rejects
+from routers.disrouter.agent import Agent, Decision, hear
 from tasks.answers import normalised
 from tasks.errors import InputError
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
-from tasks.tables import REPLIES
+from tasks.tables import CHECKPOINTS, REPLIES
 from tasks.types import Manifest, Model
 
 Array = NDArray[Any]
 Replies = Mapping[str, Reply]
-AGENTS = {f"self_routes-prompted-{scenario}": ("prompted", scenario) for scenario in SCENARIOS}
+AGENTS = {Agent("", c, scenario).stage: (c, scenario) for c in CHECKPOINTS for scenario in SCENARIOS}
 _STAGES = ("answers", *AGENTS, "votes", "samples")
 
 
@@ -118,12 +118,12 @@ def self_route(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, A
             if reply is None:
                 continue
             said = reply.texts[0] if reply.texts else ""
-            rejected = rejects(said)
-            table["rejected"][q, m], table["latency_s"][q, m] = rejected, reply.latency_s
+            heard = hear(said, item.score)
+            table["rejected"][q, m], table["latency_s"][q, m] = heard.hands_over, reply.latency_s
             table["completion_tokens"][q, m] = sum(reply.completion_tokens)
             if reply.p_reject is not None:
                 table["p_reject"][q, m] = min(reply.p_reject, 1.0)
-            if not rejected:
+            if not heard.hands_over:
                 table["correct"][q, m] = item.score(said)[0]
     return table if (table["rejected"] >= 0).any() else {}
 
@@ -230,7 +230,27 @@ def _provenance(
             for model, counted in asked["votes"].items()
             if counted.replies
         },
+        decisions={stage: of_stage for stage in AGENTS if (of_stage := _decisions(models, items, said[stage]))},
+        agents={
+            key: told
+            for key, told in provenance.agents(recording.directory).items()
+            if key in {f"{AGENTS[stage][0]}/{model}" for stage in AGENTS for model in asked[stage]}
+        },
     )
+
+
+def _decisions(models: Sequence[str], items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, dict[str, int]]:
+    """Return how many replies of each agent in one stage answer, reject, do both, or neither."""
+    found = {}
+    for model, of_model in zip(models, replies, strict=True):
+        heard = [
+            hear(reply.texts[0] if reply.texts else "", item.score).decision
+            for item in items
+            if (reply := of_model.get(item.query_id)) is not None
+        ]
+        if heard:
+            found[model] = {decision.value: heard.count(decision) for decision in Decision}
+    return found
 
 
 def _embedded(suite: Suite, items: Sequence[Item], answers: Array, cache: Path) -> Suite:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bench.cli import Parser, console, run
-from bench.suites import SHIPPED, open_suite
+from bench.suites import open_suite
 from tasks import catalog, storage
+from tasks.cli import Parser, console, run
 from tasks.errors import InputError
 from tasks.suite import Suite
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     suite = open_suite(args.suite)
     name = f"{suite.manifest.name}-texts"
     out = args.out or Path("suites") / name
-    if out.resolve().is_relative_to(SHIPPED.resolve()) or out.resolve() == Path(args.suite).resolve():
+    if out.resolve().is_relative_to(storage.SHIPPED.resolve()) or out.resolve() == Path(args.suite).resolve():
         raise InputError(f"{out} is the suite itself, or in the package, where nothing is changed; name another --out")
     attached = with_texts(suite, texts_of(suite, args.data_dir))
     before, after = (one.queries["text"].isna() for one in (suite, attached))

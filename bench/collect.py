@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from bench import provenance
-from bench.cli import Parser, console, run
 from bench.engines.base import Engine, Reply, Sampling
-from bench.engines.pool import ENGINES, Engines, Pool, PoolEntry, load_pool, open_engine
+from bench.engines.pool import ENGINES, Engines, Pool, PoolEntry, agent_entries, load_pool, open_engine
 from bench.finish import Wanted, finish, standing
 from bench.items import VERIFY_PROMPT, Item, items
 from bench.raw import RawReplies, open_raw
+from routers.disrouter.agent import Agent
 from routers.disrouter.prompts import REJECTION, agent_prompt
 from tasks import catalog, graded
+from tasks.cli import Parser, console, run
 from tasks.errors import InputError, one_of
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
@@ -55,8 +56,8 @@ class Job:
 def jobs(pool: Pool, asked: Sequence[Item], stages: Sequence[str], args: Namespace) -> list[Job]:
     """Return what there is to ask, stage by stage, so that each stage is of use before the next is there.
 
-    Answers of every model; self-routes of all but the largest, which never rejects; votes and samples of those that
-    `--votes` and `--samples` count, smallest first; samples on train, then on test.
+    Answers of every model; self-routes of all but the largest, which never rejects, and of their trained agents; votes
+    and samples of those that `--votes` and `--samples` count, smallest first; samples on train, then on test.
     """
     greedy = Sampling(max_tokens=args.max_tokens, seed=args.seed)
     found: list[Job] = []
@@ -65,25 +66,19 @@ def jobs(pool: Pool, asked: Sequence[Item], stages: Sequence[str], args: Namespa
             found += [Job(stage, entry, tuple(asked), _ask, greedy) for entry in pool.entries]
         elif stage == "self_routes":
             found += [
-                Job(
-                    f"self_routes-prompted-{name}",
-                    entry,
-                    tuple(asked),
-                    partial(_ask_agent, name),
-                    greedy,
-                    rejection=True,
-                )
-                for entry in pool.entries[:-1]
-                for name in SCENARIOS
+                Job(agent.stage, entry, of_agent, partial(_ask_agent, agent), greedy, rejection=True)
+                for entry, checkpoint, of_agent in _agents(pool, asked, args.agents)
+                for agent in (Agent(entry.model, checkpoint, name) for name in SCENARIOS)
             ]
         elif stage == "votes":
             short = Sampling(max_tokens=4, temperature=1.0, n=args.n_votes, seed=args.seed)
             found += [Job(stage, entry, tuple(asked), _ask_vote, short) for entry in pool.entries[: args.votes]]
         else:
             drawn = replace(greedy, temperature=1.0, n=args.n_samples)
-            # train first: agents can be trained while the rest is recorded
-            sampled = tuple(item for split in ("train", "test") for item in asked if item.split == split)
-            found += [Job(stage, entry, sampled, _ask, drawn) for entry in pool.entries[: args.samples]]
+            # train first, of every model: agents can be trained while the rest is recorded
+            for split in ("train", "test"):
+                sampled = tuple(item for item in asked if item.split == split)
+                found += [Job(stage, entry, sampled, _ask, drawn) for entry in pool.entries[: args.samples]]
     return found
 
 
@@ -92,9 +87,23 @@ def _ask(item: Item, answers: Mapping[str, Reply]) -> str:
     return item.prompt
 
 
-def _ask_agent(scenario: str, item: Item, answers: Mapping[str, Reply]) -> str:
+def _agents(
+    pool: Pool, asked: Sequence[Item], agents: Path | None
+) -> Iterator[tuple[PoolEntry, str, tuple[Item, ...]]]:
+    """Yield who routes itself, by which checkpoint, and about what: trained agents about test questions alone.
+
+    They have learnt from train questions, and nothing else is fitted to what they say.
+    """
+    for entry in pool.entries[:-1]:
+        yield entry, "prompted", tuple(asked)
+    tested = tuple(item for item in asked if item.split == "test")
+    for trained in agent_entries(pool, agents) if agents is not None else ():
+        yield trained, trained.checkpoint, tested
+
+
+def _ask_agent(agent: Agent, item: Item, answers: Mapping[str, Reply]) -> str:
     del answers
-    return agent_prompt(scenario, item.prompt)
+    return agent.prompt(item.prompt)
 
 
 def _ask_vote(item: Item, answers: Mapping[str, Reply]) -> str:
@@ -178,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _plan(out, todo)
         return 0
     with open_raw(args.out, settings(args, pool)) as recording:
-        options = (args.stages, args.votes, args.samples)
+        options = (args.stages, args.votes, args.samples, str(args.agents))
         wanted = Wanted(pool, asked, args.name or args.out.resolve().name, args.embeddings, options)
         suite = standing(recording, wanted)
         if suite is None:
@@ -230,6 +239,13 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     add("--pool", required=True, type=Path, metavar="FILE", help="YAML of the models, such as tasks/pools/pocket.yaml")
     add("--engine", required=True, metavar="|".join(ENGINES))
     add("--out", required=True, type=Path, metavar="DIR", help="the recording; what is there is not asked again")
+    add(
+        "--agents",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="trained agents, which route themselves on test questions",
+    )
     add("--limit", default="test=300,train=200,validation=60", metavar="N|test=N,…", help="questions a task and part")
     add("--stages", default=",".join(STAGES), metavar="A,B", help=f"of {', '.join(STAGES)} (default all)")
     add("--votes", type=int, default=2, metavar="N", help="how many models, smallest first, verify themselves (2)")

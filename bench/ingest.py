@@ -19,13 +19,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench import costs, formats
-from bench.cli import Parser, console, run
 from bench.embed import with_embeddings
 from bench.recordings import Recording, checked, sha256
 from bench.sources import Source, open_source
 from bench.splits import Parts, clusters, partition
 from routers import encoders
 from tasks import storage, tables
+from tasks.cli import Parser, console, run
 from tasks.errors import InputError, one_of
 from tasks.files import whole_directory
 from tasks.suite import Suite

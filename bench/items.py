@@ -5,10 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from tasks import catalog, graded, prompts
-from tasks.answers import graded as judge
+from tasks import catalog, gold, graded, prompts
 from tasks.errors import InputError, one_of
 from tasks.types import Domain, Split, Task
 
@@ -78,18 +76,11 @@ def _of(name: str, sizes: Sizes, data_dir: Path | None, seed: int) -> list[Item]
 
 def _part(name: str, split: Split, n: int, n_train: int, data_dir: Path | None) -> list[catalog.Item]:
     """Return the first n of a part; validation comes from the train lines too, after those and off their passages."""
-
-    def read(part: Literal["train", "test"], limit: int | None) -> list[catalog.Item]:
-        if data_dir is not None:
-            return catalog.read(data_dir, name, part, limit)
-        from tasks.lm_eval import hub
-
-        return hub.items(name, part, limit)
-
+    read = partial(gold.data_set_items, name, data_dir=data_dir)
     if split != "validation":
-        found = read("test" if split == "test" else "train", n)
+        found = read("test" if split == "test" else "train", limit=n)
     else:
-        lines = read("train", None)
+        lines = read("train")
         learned = {item.cluster_id for item in lines[:n_train]}
         found = [item for item in lines[n_train:] if item.cluster_id not in learned][:n]
     if len(found) < n:
@@ -106,7 +97,7 @@ def _catalog_item(known: catalog.Item, domain: Domain, split: Split) -> Item:
         cluster_id=known.cluster_id,
         text=catalog.text(known),
         prompt=prompts.prompt(known.task, catalog.text(known)),
-        score=partial(catalog.score, item=known),
+        score=gold.judge(known),
         shareable=False,
     )
 
@@ -120,10 +111,6 @@ def _graded_item(q: graded.Question) -> Item:
         cluster_id=hashlib.sha256(q.text.encode()).hexdigest()[:16],
         text=q.text,
         prompt=prompts.prompt(q.task, q.text),
-        score=partial(_judged, q.kind, q.answer, q.choices),
+        score=gold.judge(q),
         shareable=True,
     )
-
-
-def _judged(kind: str, answer: str, choices: Sequence[str], reply: str) -> tuple[float, str | None]:
-    return judge(reply, kind, answer, choices)

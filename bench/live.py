@@ -34,11 +34,13 @@ _SETTINGS = ("engine", "dtype", "max_tokens", "n_votes", "n_samples", "seed", "c
 class Source:
     """Where live models and questions come from; without `pool`, models are where the recording found them.
 
-    `data_dir` holds the questions that the suite may not ship, `loaded` is how many models are kept in memory.
+    `data_dir` holds the questions that the suite may not ship, `agents` the trained agents, where they are to route;
+    `loaded` is how many models are kept in memory.
     """
 
     pool: Path | None = None
     data_dir: Path | None = None
+    agents: Path | None = None
     loaded: int = 1
 
 
@@ -171,7 +173,7 @@ def open_live(suite: Suite, config: LiveConfig, source: Source, directory: Path)
     in another way.
     """
     pool = _pool(suite, source.pool)
-    every = {"votes": len(pool.entries), "samples": len(pool.entries)}
+    every = {"votes": len(pool.entries), "samples": len(pool.entries), "agents": source.agents}
     args = Namespace(**{"batch_size": 16, **suite.manifest.parameters, **config.model_dump(), **every})
     asked = _asked(suite, source.data_dir, args.seed)
     with (

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from bench.engines.base import Reply
-from bench.engines.pool import PoolEntry, folder_of
+from bench.engines.pool import AgentEntry, PoolEntry, folder_of
+from routers.disrouter.checkpoint import description
 from tasks.errors import InputError
 from tasks.files import write_whole
 from tasks.suite import Suite, directory_hash
@@ -66,13 +67,17 @@ class Provenance(Record):
     """The `provenance` of a recorded suite.
 
     `calls` by stage and model. `unparsed` by model and task: the share of questions whose answer was given, but not
-    found in the reply. `votes_neither` by model: the share of votes that were neither yes nor no.
+    found in the reply. `votes_neither` by model: the share of votes that were neither yes nor no. `decisions` by stage,
+    model and decision: how many replies of agents answer, reject, do both, or neither. `agents`: how those that were
+    trained came to be, by `checkpoint/model`.
     """
 
     sessions: tuple[Session, ...] = ()
     calls: dict[str, dict[str, Calls]] = Field(default_factory=dict)
     unparsed: dict[str, dict[str, Share]] = Field(default_factory=dict)
     votes_neither: dict[str, Share] = Field(default_factory=dict)
+    decisions: dict[str, dict[str, dict[str, int]]] = Field(default_factory=dict)
+    agents: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def calls(replies: Sequence[Reply]) -> Calls:
@@ -159,7 +164,7 @@ def model_sha256(directory: Path, entry: PoolEntry, engine: str) -> str | None:
     """
     path = directory / "models.json"
     known: dict[str, Any] = _content(path, {})
-    before: Mapping[str, str] = known.get(entry.model, {})
+    before: Mapping[str, str] = known.get(entry.key, {})
     folder = None if engine == "openai" else folder_of(entry)
     if folder is None:
         return before.get("sha256")
@@ -172,12 +177,24 @@ def model_sha256(directory: Path, entry: PoolEntry, engine: str) -> str | None:
     found = directory_hash(folder, names)
     if before and before["sha256"] != found:
         raise InputError(
-            f"{folder} is not the {entry.model} that {directory} was recorded with (sha256 {found[:12]}…, then "
+            f"{folder} is not the {entry.key} that {directory} was recorded with (sha256 {found[:12]}…, then "
             f"{before['sha256'][:12]}…); put that one back, or record into another directory"
         )
-    known[entry.model] = {"stamp": stamp, "sha256": found}
+    known[entry.key] = {"stamp": stamp, "sha256": found}
+    if isinstance(entry, AgentEntry):
+        known[entry.key]["training"] = description(folder)
     write_whole(path, json.dumps(known, indent=1) + "\n")
     return found
+
+
+def agents(directory: Path) -> dict[str, dict[str, Any]]:
+    """Return sha256 and training of the trained agents that a recording has asked, by `checkpoint/model`."""
+    known: dict[str, Any] = _content(directory / "models.json", {})
+    return {
+        key: {"sha256": told["sha256"], "training": told["training"]}
+        for key, told in sorted(known.items())
+        if "training" in told
+    }
 
 
 def _content(path: Path, empty: Any) -> Any:

@@ -16,7 +16,6 @@ from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
 from bench import simulate
-from bench.cli import Parser, console, run
 from bench.config import RunConfig
 from bench.evaluate import Routed, evaluate, unusable
 from bench.markdown import render
@@ -26,6 +25,7 @@ from routers.base import FloatArray, IntArray, PredictiveRouter, best_utility
 from routers.frugalgpt import FrugalGPTRouter
 from routers.registry import built_in
 from routers.scorers import log_loss
+from tasks.cli import Parser, console, run
 from tasks.errors import InputError
 from tasks.files import write_whole
 from tasks.scenarios import BALANCE, SCENARIOS, utility, weighted_mean

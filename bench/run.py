@@ -19,7 +19,6 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import results
-from bench.cli import Parser, console, run
 from bench.config import RunConfig
 from bench.engines.pool import ENGINES
 from bench.evaluate import evaluate, usable
@@ -29,6 +28,7 @@ from bench.suites import DEFAULT, names, open_suite
 from leaderboard.build import build, checkout_page
 from routers.base import Accounting
 from routers.registry import RouterSpec, registered, select
+from tasks.cli import Parser, console, run
 from tasks.errors import InputError, one_of
 from tasks.files import whole_directory, write_whole
 from tasks.scenarios import SCENARIOS, Scenario, scenario
@@ -106,6 +106,7 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     add("--dtype", default=None, metavar="auto|bfloat16|float32", help="with --live (default: that of the recording)")
     add("--pool", type=Path, default=None, metavar="FILE", help="with --live: where the models are (as bench.collect)")
     add("--data-dir", type=Path, default=None, metavar="DIR", help="with --live: local questions of public data sets")
+    add("--agents", type=Path, default=None, metavar="DIR", help="with --live: trained agents (as bench.collect)")
     add("--loaded", type=int, default=1, metavar="N", help="with --live: models kept in memory at a time (default 1)")
     add("--list", action="store_true", help="list routers, suites and scenarios, and stop")
     return parser.parse_args(argv)

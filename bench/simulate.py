@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from bench.cli import Parser, console, run
 from bench.world import Facts, Parameters, calibrate, seen_variance
 from tasks import storage
+from tasks.cli import Parser, console, run
 from tasks.errors import InputError
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import platformdirs
 
-import tasks
 from bench import simulate, world
 from bench.sources import PICKLE_NAMES
 from tasks import scenarios, storage, tables, types
@@ -15,12 +14,11 @@ from tasks.errors import InputError, one_of
 from tasks.suite import Suite
 
 DEFAULT = "pocket"
-SHIPPED = Path(tasks.__file__).parent / "suites"
 
 
 def names() -> list[str]:
     """Return the suites that can be opened by name: those that ship, then those that are generated."""
-    return [*sorted(path.parent.name for path in SHIPPED.glob("*/suite.json")), simulate.NAME]
+    return [*sorted(path.parent.name for path in storage.SHIPPED.glob("*/suite.json")), simulate.NAME]
 
 
 def open_suite(name: str) -> Suite:
@@ -41,7 +39,7 @@ def open_suite(name: str) -> Suite:
     if name not in names() and (path.is_dir() or os.sep in name):
         return storage.load(path)
     one_of("suite", name, names())
-    return storage.load(generated() if name == simulate.NAME else SHIPPED / name)
+    return storage.load(generated() if name == simulate.NAME else storage.located(name))
 
 
 def generated() -> Path:

@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench import cli
 from leaderboard.view import view
+from tasks import cli
 from tasks.errors import InputError
 from tasks.files import write_whole
 

@@ -7,11 +7,12 @@ they do). Seven families are in-domain (trained on), three of another kind are o
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -241,12 +242,41 @@ def questions(family: str, split: Split, n: int, seed: int = 0) -> list[Question
     found = []
     for level in range(1, made.levels + 1):
         share = n // made.levels + (level <= n % made.levels)
-        for number, (text, answer) in enumerate(itertools.islice(_dealt(made, level, split, seed), share)):
-            query_id, looked_for = f"{family}-{level}-{split}-{number:04d}", kind(family, text)
-            found.append(Question(query_id, family, level, split, text, answer, looked_for))
+        found += _level(made, level, split, share, seed)
     if len(found) < n:
         raise InputError(f"family {family} has only {len(found)} different {split} questions of the {n} asked for")
     return found
+
+
+def find(query_ids: Collection[str], seed: int = 0) -> dict[str, Question]:
+    """Return the questions with these ids, as `questions` makes them with this seed; ids of no question are left out.
+
+    This is how the answers of a recorded suite, which ships questions only, are had again.
+    """
+    wanted: dict[tuple[str, int, Split], int] = {}
+    for name in query_ids:
+        if (parts := _ID.fullmatch(name)) and (made := FAMILIES.get(parts["family"])):
+            level, split, number = int(parts["level"]), parts["split"], int(parts["number"])
+            if 1 <= level <= made.levels:
+                key = made.name, level, cast(Split, split)
+                wanted[key] = max(wanted.get(key, 0), number + 1)
+    there = (q for (name, level, split), n in wanted.items() for q in _level(FAMILIES[name], level, split, n, seed))
+    asked = set(query_ids)
+    return {q.query_id: q for q in there if q.query_id in asked}
+
+
+_ID = re.compile(r"(?P<family>[a-z]+)-(?P<level>\d)-(?P<split>train|validation|test)-(?P<number>\d{4})")
+
+
+def _level(family: Family, level: int, split: Split, n: int, seed: int) -> list[Question]:
+    """Return the first n questions of one level and part, fewer where there are no more."""
+    dealt = enumerate(itertools.islice(_dealt(family, level, split, seed), n))
+    return [
+        Question(
+            f"{family.name}-{level}-{split}-{number:04d}", family.name, level, split, *made, kind(family.name, made[0])
+        )
+        for number, made in dealt
+    ]
 
 
 _DEAL: tuple[Split, ...] = ("test", "train", "test", "train", "test", "validation", "test", "train", "test")

@@ -21,6 +21,7 @@ from tasks.types import Manifest, ModelPool
 from tasks.validation import twice_given
 
 Array = NDArray[Any]
+SHIPPED = Path(__file__).parent / "suites"
 _SPARSE = {"samples": tables.SAMPLES, "verifications": tables.VERIFICATIONS}
 FILES = (
     "suite.json",
@@ -33,6 +34,11 @@ FILES = (
     "embeddings.parquet",
     "posteriors.parquet",
 )
+
+
+def located(name: str) -> Path:
+    """Return the directory of the shipped suite called `name`, else the directory `name` itself."""
+    return SHIPPED / name if (SHIPPED / name / "suite.json").is_file() else Path(name)
 
 
 def load_manifest(directory: Path) -> Manifest:

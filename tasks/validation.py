@@ -25,8 +25,11 @@ def validate(suite: "Suite") -> None:
     _validate_embeddings(suite)
 
 
-def validate_replies(suite: "Suite", replies: pd.DataFrame) -> None:
-    """Raise `InputError` where sampled replies name strangers, stand there twice, or are not as many as counted."""
+def validate_replies(suite: "Suite", replies: pd.DataFrame, shipped: bool = True) -> None:
+    """Raise `InputError` where sampled replies name strangers, stand there twice, or are not as many as counted.
+
+    Replies that are not `shipped` with the suite may have been drawn after it was written, so that nothing counts them.
+    """
     known = {"query_id": pd.Index(suite.queries["query_id"]), "model": pd.Index(suite.pool.names)}
     cells = tuple(names.get_indexer(pd.Index(replies[column])) for column, names in known.items())
     for column, positions in zip(known, cells, strict=True):
@@ -38,7 +41,9 @@ def validate_replies(suite: "Suite", replies: pd.DataFrame) -> None:
         row = int(np.flatnonzero(twice)[0])
         raise InputError(f"replies.parquet: row {row} gives a sample that another row has given")
     if not suite.samples:
-        raise InputError("replies.parquet holds samples, but there is no samples.parquet that counts them")
+        if shipped:
+            raise InputError("replies.parquet holds samples, but there is no samples.parquet that counts them")
+        return
     each = {"n": np.ones(len(replies)), "n_correct": (replies["correct"] >= 0.5).to_numpy(dtype=np.float64)}
     for name, values in each.items():
         counted, other = np.zeros(suite.correct.shape), np.zeros(suite.correct.shape, dtype=bool)

@@ -15,7 +15,6 @@ from bench.engines.pool import Engines, PoolEntry
 from bench.evaluate import evaluate
 from bench.items import items
 from bench.raw import open_raw
-from bench.suites import SHIPPED
 from routers.registry import built_in
 from tasks import storage
 from tasks.errors import InputError
@@ -115,7 +114,7 @@ def test_what_cannot_be_done_is_one_line(bare: Path, data: Path, tmp_path: Path)
     given = [str(bare), "--data-dir"]
     with pytest.raises(InputError, match=r"none of the 32 texts that suite public lacks .* such as gsm8k.jsonl.gz"):
         attach_texts.main([*given, str(tmp_path), "--out", str(tmp_path / "new")])
-    for out in (bare, SHIPPED / "public-texts"):
+    for out in (bare, storage.SHIPPED / "public-texts"):
         with pytest.raises(InputError, match="name another --out"):
             attach_texts.main([*given, str(data), "--out", str(out)])
     (data / "gsm8k.jsonl").write_text("{}\n")

@@ -253,7 +253,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from bench.cli import run
+from tasks.cli import run
 from tests.test_collect import record
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 run(lambda argv: len(record(Path({directory!r}))))

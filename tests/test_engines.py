@@ -111,7 +111,7 @@ def test_a_greedy_reply_is_the_likeliest_token_after_the_prompt(folder, engine):
     import torch
     from transformers import AutoModelForCausalLM
 
-    from bench.engines.transformers import encode, load_tokenizer
+    from routers.language_models import encode, load_tokenizer
 
     tokenizer, model = load_tokenizer(str(folder)), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for prompt, reply in zip(PROMPTS, engine.generate(PROMPTS, GREEDY), strict=True):
@@ -150,7 +150,7 @@ def test_a_log_probability_is_that_of_a_direct_computation(folder, engine):
     import torch
     from transformers import AutoModelForCausalLM
 
-    from bench.engines.transformers import encode, load_tokenizer
+    from routers.language_models import encode, load_tokenizer
 
     tokenizer, model = load_tokenizer(str(folder)), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     told = engine.log_probability([*PROMPTS, "a " * 31], "c d")
@@ -209,7 +209,7 @@ def test_weights_that_are_broken_or_lacking_are_no_model(folder, tmp_path):
 @needs("transformers")
 def test_a_hub_id_that_cannot_be_had_is_one_line(tmp_path):
     code = (
-        "from bench.engines.transformers import load_tokenizer\n"
+        "from routers.language_models import load_tokenizer\n"
         "from tasks.errors import InputError\n"
         "try:\n    load_tokenizer('nobody/nothing')\n"
         "except InputError as error:\n    assert 'nobody/nothing' in str(error) and '\\n' not in str(error), error\n"

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from bench import replies as recorded
 from bench.items import items
-from bench.suites import SHIPPED
 from routers.disrouter import prompts as agent
 from routers.disrouter.examples import COLUMNS, Examples, accepts, build
 from routers.disrouter.extract import by_marks, by_model
@@ -396,7 +395,7 @@ def test_right_samples_of_which_none_fits_are_told_of() -> None:
 
 
 def test_every_sampled_model_of_pocket_has_examples_that_read_as_recorded() -> None:
-    pocket = storage.load(SHIPPED / "pocket")
+    pocket = storage.load(storage.SHIPPED / "pocket")
     if pocket.replies is None:
         pytest.skip("the suite pocket has no samples yet")
     for model in sorted(set(pocket.replies["model"])):

@@ -14,7 +14,7 @@ from bench.assemble import assemble
 from bench.collect import collect, jobs, settings
 from bench.engines.pool import Engines, Pool, PoolEntry, load_pool
 from bench.raw import open_raw
-from bench.suites import SHIPPED
+from tasks import storage
 from tasks.errors import InputError
 from tests.fake_engine import FakeEngine
 from tests.test_collect import ARGS, ITEMS
@@ -102,7 +102,7 @@ def test_a_damaged_note_of_hashes_is_named(folder: Path, tmp_path: Path) -> None
 
 
 def test_the_pool_that_ships_says_where_its_weights_come_from() -> None:
-    for model in load_pool(SHIPPED.parent / "pools" / "pocket.yaml").models:
+    for model in load_pool(storage.SHIPPED.parent / "pools" / "pocket.yaml").models:
         assert "not verified against the publisher's weights" in str(model.origin)
         assert ("Coder variant" in str(model.origin)) == ("coder" in model.model)
         assert str(model.quantisation).endswith("dequantised to bfloat16")

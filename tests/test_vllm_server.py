@@ -52,7 +52,7 @@ def said(replies: list[Reply]) -> list[tuple[object, ...]]:
 
 
 def test_greedy_replies_are_the_same_twice_and_tokens_are_those_of_the_model(ask: Callable[..., Any]) -> None:
-    from bench.engines.transformers import encode, load_tokenizer
+    from routers.language_models import encode, load_tokenizer
 
     engine, tokenizer = ask(), load_tokenizer(str(live_model(MODEL)))
     replies = engine.generate(PROMPTS, GREEDY)

@@ -1,7 +1,6 @@
 """Pool files: which models there are, what each costs, where each is found, and the engine that runs it."""
 
 import importlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.engines.base import Engine
+from routers.disrouter.checkpoint import TRAINED, refuse_other
+from routers.language_models import MODELS_VARIABLE, folders
 from tasks.errors import InputError, one_of
 from tasks.types import Model, ModelPool, Record, Share
 
@@ -22,7 +23,6 @@ ENGINES: Mapping[str, str] = {
     "transformers": "bench.engines.transformers:TransformersEngine",
 }
 DECISIVE = ("model", "folder", "hub", "server")
-MODELS_VARIABLE = "DISROUTER_MODELS"
 _MODEL_FILE_LIMIT = 1_000_000
 _Name = Annotated[str, Field(min_length=1)]
 
@@ -66,6 +66,11 @@ class PoolEntry(Record):
             raise ValueError("one of folder, hub and server is needed")
         return self
 
+    @property
+    def key(self) -> str:
+        """What tells apart whatever is loaded: the model's name."""
+        return self.model
+
     def record(self) -> Model:
         """Return the entry as a suite's manifest keeps it; a folder, which is a private place, is not told."""
         source = self.hub or (self.server.model if self.server else None)
@@ -85,6 +90,17 @@ class PoolEntry(Record):
     def place(self) -> dict[str, Any]:
         """Return what decides the model's replies: its name and where it is found."""
         return {key: value for key, value in self.plain().items() if key in DECISIVE}
+
+
+class AgentEntry(PoolEntry):
+    """The trained agent of a pool's model: weights of its own in a folder, under the model's name."""
+
+    checkpoint: str
+
+    @property
+    def key(self) -> str:
+        """What tells the agent from its model, and from the model's other agents."""
+        return f"{self.checkpoint}/{self.model}"
 
 
 class _File(Record):
@@ -143,6 +159,25 @@ def _complaint(error: ValidationError, content: dict[str, Any]) -> str:
     return f"{', '.join(where) or 'the file'}: {first['msg'].removeprefix('Value error, ')}{given}"
 
 
+def agent_entries(pool: Pool, agents: Path) -> list[AgentEntry]:
+    """Return the trained agents in the folder `agents`, as `<checkpoint>/<model>` each, of all models but the last.
+
+    Raises `InputError` where there is none, and where one is a checkpoint of another model than its folder says.
+    """
+    found = []
+    for entry in pool.entries[:-1]:
+        for checkpoint in TRAINED:
+            folder = agents / checkpoint / entry.model
+            if folder.is_dir():
+                refuse_other(folder, entry.model, folder_of(entry))
+                place = {"folder": str(folder.resolve()), "hub": None, "server": None}
+                found.append(AgentEntry(**(entry.model_dump() | place), checkpoint=checkpoint))
+    if not found:
+        places = ", ".join(f"{c}/{entry.model}" for c in TRAINED for entry in pool.entries[:-1])
+        raise InputError(f"{agents} holds no agent of this pool; looked for: {places}")
+    return found
+
+
 def resolve(entry: PoolEntry, engine: str) -> str:
     """Return what `engine` is to load or ask: a folder, a hub id, or the server's name of the model.
 
@@ -170,10 +205,7 @@ def folder_of(entry: PoolEntry) -> Path | None:
 
 
 def _folders(entry: PoolEntry) -> list[Path]:
-    if entry.folder is None:
-        return []
-    folder, root = Path(entry.folder).expanduser(), os.environ.get(MODELS_VARIABLE)
-    return [Path(root).expanduser() / folder, folder] if root else [folder]
+    return [] if entry.folder is None else folders(entry.folder)
 
 
 class Engines:
@@ -188,12 +220,12 @@ class Engines:
 
     def of(self, entry: PoolEntry) -> Engine:
         """Return the engine of one model, loaded where it is not."""
-        engine = self._loaded.pop(entry.model, None)
+        engine = self._loaded.pop(entry.key, None)
         if engine is None:
             while len(self._loaded) >= self._limit:
                 self._loaded.pop(next(iter(self._loaded))).close()
             engine = self._start(entry)
-        self._loaded[entry.model] = engine
+        self._loaded[entry.key] = engine
         return engine
 
     def __enter__(self) -> Self:

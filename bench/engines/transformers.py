@@ -4,13 +4,20 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from bench.engines.base import Finish, Reply, Sampling
-from tasks.errors import InputError, examples
+from routers.language_models import (
+    Dtype,
+    context_length,
+    encode,
+    encode_continuation,
+    load_model,
+    load_tokenizer,
+    refusal,
+)
+from tasks.errors import InputError
 
-Dtype = Literal["auto", "float32", "bfloat16"]
 _T = TypeVar("_T")
 
 
@@ -30,7 +37,7 @@ class TransformersEngine:
         self._batch_size = batch_size
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._tokenizer = load_tokenizer(model)
-        self._model: Any = _load(model, dtype).to(self._device).eval()
+        self._model: Any = load_model(model, dtype).to(self._device).eval()
         self._context = context_length(self._model.config)
         ends = self._model.generation_config.eos_token_id
         if ends is None:
@@ -147,80 +154,6 @@ class TransformersEngine:
         ids = [[self._pad] * (width - len(row)) + list(row) for row in rows]
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
         return torch.tensor(ids, device=self._device), torch.tensor(mask, device=self._device)
-
-
-def load_tokenizer(model: str) -> Any:
-    """Return the tokenizer of a model folder or hub id; raises `InputError` where there is no such model."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
-        raise InputError(f"{model} is no model: it has no config.json; pass a folder as save_pretrained writes it")
-    try:
-        AutoConfig.from_pretrained(model)
-        return AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unloadable(model, error) from None
-
-
-def encode(tokenizer: Any, prompt: str) -> list[int]:
-    """Return the tokens of a user message in the model's chat template; without a template, of the plain text."""
-    if tokenizer.chat_template is None:
-        plain: list[int] = tokenizer(prompt)["input_ids"]
-        return plain
-    message = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-    tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return tokens
-
-
-def encode_continuation(tokenizer: Any, continuation: str) -> list[int]:
-    """Return the tokens of the beginning of a reply; raises `InputError` where it has none."""
-    tokens: list[int] = tokenizer(continuation, add_special_tokens=False)["input_ids"]
-    if not tokens:
-        raise InputError("the continuation has no tokens; pass the text that the reply is to begin with")
-    return tokens
-
-
-def context_length(config: Any) -> int | None:
-    """Return how many tokens a model's context holds, prompt and reply together; None where it has no limit."""
-    length: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return length
-
-
-def refusal(n_prompt: int, n_reply: int, context: int | None) -> str | None:
-    """Return why a prompt cannot be answered with up to `n_reply` tokens, or None where it can.
-
-    Both must fit, so that a reply's length never hangs on that of its prompt, nor on its neighbours in a batch.
-    """
-    if n_prompt == 0:
-        return "the prompt has no tokens"
-    if context is not None and n_prompt + n_reply > context:
-        return f"{n_prompt} tokens of prompt and {n_reply} of reply exceed the model's context of {context}"
-    return None
-
-
-def _load(model: str, dtype: Dtype) -> Any:
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    auto: Any = AutoModelForCausalLM  # the types that transformers declares know one return value, not two
-    try:
-        loaded, report = auto.from_pretrained(model, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise _unloadable(model, error) from None
-    if report["missing_keys"]:  # transformers fills them with random numbers and goes on
-        raise InputError(
-            f"{model} lacks the weights of {examples(sorted(report['missing_keys']))}; fetch the model again"
-        )
-    return loaded
-
-
-def _unloadable(model: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:200]
-    return InputError(
-        f"{model} cannot be loaded as a language model ({type(error).__name__}: {reason}); pass a folder as "
-        "save_pretrained writes it, or a hub id while the hub can be reached"
-    )
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

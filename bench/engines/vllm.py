@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.engines.base import Finish, Reply, Sampling
-from bench.engines.transformers import encode, encode_continuation, load_tokenizer, refusal
+from routers.language_models import encode, encode_continuation, load_tokenizer, refusal
 from tasks.errors import InputError
 
 _SECONDS_TO_END = 10.0

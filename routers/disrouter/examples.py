@@ -67,6 +67,7 @@ def build(
     total: int = TOTAL,
     replies: pd.DataFrame | None = None,
     extract: Extractor = by_marks,
+    one_sided: int | None = None,
 ) -> Examples:
     """Return at most `total` examples of what a model's agent should say to the suite's `train` questions.
 
@@ -74,25 +75,39 @@ def build(
     smallest can be. Each question that a cell has gives one example before any gives two, and none is given twice.
     `replies` are the sampled replies, with the columns of `tables.REPLIES`; by default those that the suite ships.
 
-    Raises `InputError` where texts, replies or a cell's questions are missing.
+    Raises `InputError` where texts, replies or a cell's questions are missing. With `one_sided` a scenario lacks an
+    action of which it has fewer examples than that, and has the other alone: a small model may hardly ever be right in
+    four samples of five, and this is what its agent is to learn. The statistics name the cells that lack. Some scenario
+    must accept, and some reject, all the same.
     """
     cells = [(name, action) for action in reversed(ACTIONS) for name in SCENARIOS]  # rejections cost nothing
     if total < len(cells):
         raise InputError(f"{total} examples cannot be shared equally among {len(cells)} cells of scenario and action")
     questions, skipped = training_questions(suite, model, seed, replies)
     fitted = _Fitted(extract, skipped)
-    each, drawn = total // len(cells), dict[Cell, list[Row]]()
+    each, drawn, lacking = total // len(cells), dict[Cell, list[Row]](), dict[Cell, str]()
     for name, action in cells:
         mine = [q for q in questions if accepts(q.n_correct, q.n, SCENARIOS[name].alpha) == (action == "accept")]
         completions = fitted.of if action == "accept" else _rejection
-        drawn[name, action] = list(islice(_examples(mine, name, action, completions), each))
-        each = min(each, len(drawn[name, action]))
-        if not each:
-            raise InputError(_lacks(name, action, model, len(mine), len(questions)))
-    rows = [row for cell in cells for row in drawn[cell][:each]]
+        made = list(islice(_examples(mine, name, action, completions), each))
+        if len(made) >= (one_sided or 1):
+            drawn[name, action], each = made, min(each, len(made))
+        else:
+            lacking[name, action] = _lacks(name, action, model, len(mine), len(questions))
+    missing = {action for action in ACTIONS if all((name, action) in lacking for name in SCENARIOS)}
+    if lacking and (missing or one_sided is None):
+        raise InputError(next(text for (_, action), text in lacking.items() if not missing or action in missing))
+    rows = [row for of_cell in drawn.values() for row in of_cell[:each]]
     order = np.random.default_rng([seed, 1]).permutation(len(rows))
     table = pd.DataFrame([rows[i] for i in order], columns=list(COLUMNS), dtype=object)
-    known = {"model": model, "suite": suite.manifest.name, "suite_sha256": suite.sha256, "seed": seed, "wanted": total}
+    known: dict[str, Any] = {
+        "model": model,
+        "suite": suite.manifest.name,
+        "suite_sha256": suite.sha256,
+        "seed": seed,
+        "wanted": total,
+    }
+    known |= {"lacking": [f"{name}/{action}" for name, action in lacking]}
     return Examples(table, known | _statistics(table, questions, skipped))
 
 
@@ -152,7 +167,7 @@ def _sampled(suite: Suite, model: str, replies: pd.DataFrame | None) -> dict[str
         there = examples(sorted(set(given["model"]))) or "none"
         raise InputError(f"model {model} has no sampled replies (models that have: {there}); record the stage samples")
     if replies is not None:
-        validate_replies(suite, mine)
+        validate_replies(suite, mine, shipped=False)
     found: dict[str, list[tuple[str, float]]] = {}
     for query_id, text, correct in mine[["query_id", "text", "correct"]].itertuples(index=False):
         found.setdefault(query_id, []).append((text, correct))

@@ -21,7 +21,10 @@ _EXTRACTION = (
 )
 # The trained agents know how to reject; a model that was never trained has to be told.
 _HOW = f'If you choose not to answer, reply with nothing but "{REJECTION}"'
-_REJECTS = re.compile(r"^\W*(?:i\s+(?:don['’]?t|do\s+not)\s+know)\b", re.IGNORECASE)
+_UNKNOWN = r"i\s+(?:don['’]?t|do\s+not)\s+know\b"
+_REJECTS = re.compile(rf"^\W*{_UNKNOWN}", re.IGNORECASE)
+# the sentence as it is learnt, or alone on its line: "I don't know how many are left, so …" may begin a thought
+_REJECTION = re.compile(rf"{_UNKNOWN}(?:\s*!|(?=[\s.]*(?:\n|$)))", re.IGNORECASE)
 
 
 def agent_prompt(scenario: str, prompt: str) -> str:
@@ -42,3 +45,9 @@ def extraction_prompt(question: str, output: str) -> str:
 def rejects(reply: str) -> bool:
     """Return whether a reply is a rejection: it begins with "I don't know", whatever its apostrophe and case."""
     return bool(_REJECTS.match(reply))
+
+
+def without_rejections(reply: str) -> str:
+    """Return a reply without what rejects in it, the same string where nothing does."""
+    rest = _REJECTION.sub("", reply)
+    return _REJECTS.sub("", rest) if rejects(rest) else rest

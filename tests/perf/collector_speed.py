@@ -15,10 +15,10 @@ from typing import Any
 from bench import collect as collecting
 from bench.engines.base import Sampling
 from bench.engines.pool import Engines, Pool, PoolEntry
-from bench.engines.transformers import encode, load_tokenizer
 from bench.engines.vllm import VLLMEngine
 from bench.items import Item, items
 from bench.raw import open_raw
+from routers.language_models import encode, load_tokenizer
 from tasks import graded
 
 EACH = 20  # questions of each of the ten families
