@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with _Spinner(len(routers)) as tick:
                 routed = evaluate(suite, fitted_on, routers, config, args.jobs, tick)
         else:
-            source = Source(args.pool, args.data_dir, args.loaded)
+            source = Source(args.pool, args.data_dir, args.agents, args.loaded)
             with open_live(suite, config.live, source, target.with_name(f"{target.name}.live")) as live:
                 routed = evaluate(suite, fitted_on, routers, config, live=live)
             compared = comparison(routed, suite)

@@ -97,15 +97,24 @@ class Suite:
         """What can be asked for: embedding kinds, text, verifications, samples, self_routes/…, posteriors/….
 
         Texts are there where every query has one, answer texts where every model gave one to some query of every task.
+        Signals that routers ask of models are there where every model but the largest, which is never asked, gave them
+        on every test query: a recording may be half done, or agents may be trained for some models only.
         """
         kinds = {kind for kind in {*self.embeddings, *self.manifest.encoders} if self.embedding(kind) is not None}
         found = kinds | {f"posteriors/{kind}" for kind in self.posteriors}
-        found |= {f"self_routes/{checkpoint}" for checkpoint, _ in self.self_routes}
-        found |= {name for name, table in (("verifications", self.verifications), ("samples", self.samples)) if table}
+        agents: dict[str, list[bool]] = {}
+        for (checkpoint, _), table in self.self_routes.items():
+            agents.setdefault(checkpoint, []).append(self._whole(table["rejected"] >= 0))
+        found |= {f"self_routes/{checkpoint}" for checkpoint, whole in agents.items() if all(whole)}
+        counted = {"verifications": self.verifications.get("n_valid"), "samples": self.samples.get("n")}
+        found |= {name for name, n in counted.items() if n is not None and self._whole(n >= 0)}
         said = self.outcomes.get("answer")
         if said is not None and bool(pd.DataFrame(said).notna().groupby(self.task).any().to_numpy().all()):
             found |= {"answer texts"}
         return frozenset(found | ({"text"} if bool(self.queries["text"].notna().all()) else set()))
+
+    def _whole(self, there: NDArray[np.bool_]) -> bool:
+        return bool(there[self.rows("test"), : max(1, len(self.pool) - 1)].all())
 
     @cached_property
     def strata(self) -> dict[str, NDArray[np.bool_]]:

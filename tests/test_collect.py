@@ -44,6 +44,7 @@ ARGS = Namespace(
     n_samples=4,
     votes=2,
     samples=2,
+    agents=None,
     chunk=8,
     engine="transformers",
     dtype="auto",

@@ -140,6 +140,7 @@ def test_the_statistics_tell_how_a_data_set_came_about(tmp_path: Path) -> None:
         "suite_sha256": suite.sha256,
         "seed": 3,
         "wanted": 10_000,
+        "lacking": [],
         "made": 12,
         "examples": {name: {"accept": 2, "reject": 2} for name in sorted(SCENARIOS)},
         "tasks": {"addition": {"accept": 6, "reject": 6}},
@@ -403,3 +404,28 @@ def test_every_sampled_model_of_pocket_has_examples_that_read_as_recorded() -> N
         assert len(set(made.table.groupby(["scenario", "action"]).size())) == 1
         lost = sum(n for reason, n in made.statistics["skipped"].items() if reason.startswith("sample"))
         assert lost <= 0.02 * made.statistics["made"]
+
+
+def test_a_scenario_may_lack_an_action_if_one_says_so() -> None:
+    suite = suite_of(
+        [0, 1, 3, 5, 5, 6, 7, 7]
+    )  # never right in eight of ten: nothing to accept when performance is first
+    with pytest.raises(InputError, match="performance_first has nothing for a to accept"):
+        build(suite, "a")
+    made = build(suite, "a", one_sided=1)
+    assert made.statistics["lacking"] == ["performance_first/accept"]
+    sizes = made.table.groupby(["scenario", "action"]).size()
+    assert ("performance_first", "accept") not in sizes
+    assert sizes.nunique() == 1
+    never = suite_of([0, 0, 1, 1])
+    with pytest.raises(InputError, match="to accept"):
+        build(never, "a", one_sided=1)
+
+
+def test_a_cell_that_is_too_small_does_not_make_all_others_as_small() -> None:
+    suite = suite_of([0, 0, 0, 1, 3, 5, 5, 6, 7, 9], wordings=3)
+    strict = build(suite, "a").statistics["examples"]
+    assert strict["balance"]["accept"] == strict["performance_first"]["accept"] == 3
+    loose = build(suite, "a", one_sided=4).statistics
+    assert loose["lacking"] == ["performance_first/accept"]
+    assert loose["examples"]["balance"]["accept"] > 3
