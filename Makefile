@@ -23,7 +23,7 @@ NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 # Folders that a pool file names are looked for here; where there are none, the hub is asked.
 MODELS := $(wildcard $(HOME)/.cache/disrouter-bench/models)
 
-.PHONY: bench setup setup-live live test check perf paper clean leaderboard tests tasks routers
+.PHONY: bench setup setup-live live agents test check perf paper clean leaderboard tests tasks routers
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/.run
@@ -60,6 +60,23 @@ live: .venv-live/.installed
 	@$(LIVE_PY) -m bench.run --live --engine vllm --pool $(LIVE_POOL) --suite $(LIVE_OUT)/suite \
 	  --scenario $(if $(filter all,$(SCENARIO)),balance,$(SCENARIO)) --loaded 2 --out results/live
 
+# Every agent trains alone, so they can train at once: make -j agents. On a cluster, run the two commands of each on a
+# machine of its own. AGENT_OPTIONS go to both, for instance "--lora-rank 16 --learning-rate 2e-4".
+AGENTS ?=
+AGENTS_OUT ?= agents
+AGENT_OPTIONS ?=
+agents: $(addprefix agent-,$(AGENTS))
+	@test -n "$(AGENTS)" || { echo 'error: no agent is named; try make agents SUITE=pocket AGENTS="smollm2-135m"'; exit 2; }
+
+agent-%: $(VENV)/.train
+	@$(PY) -m routers.disrouter.train sft --agent $* --suite $(SUITE) --out $(AGENTS_OUT) $(AGENT_OPTIONS)
+	@$(PY) -m routers.disrouter.train rl --agent $* --suite $(SUITE) --out $(AGENTS_OUT) $(AGENT_OPTIONS)
+
+$(VENV)/.train: $(VENV)/.run
+	@echo "installing the packages of training (once)"
+	@$(PIP) install --editable ".[train]"
+	@touch $@
+
 # vLLM pins what else may be installed beside it, so it lives in an environment of its own.
 setup-live: .venv-live/.installed
 
@@ -87,7 +104,7 @@ $(VENV)/.run: $(VENV)/.python pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "installing the packages of tests and checks (once)"
-	@$(PIP) install --editable ".[embed,automix,graph,live,dev]"
+	@$(PIP) install --editable ".[embed,automix,graph,live,train,dev]"
 	@touch $@
 
 clean:

@@ -42,6 +42,8 @@ def view(suite: Suite) -> dict[str, Any]:
         "models": _models(suite),
         "cost_rule": suite.manifest.cost_rule.rstrip("."),
         "signals": _signals(suite),
+        "decisions": _decisions(made),
+        "agents": [_agent(key, told) for key, told in made.agents.items()],
         "votes": [f"{share:.3f} of {model}'s" for model, share in made.votes_neither.items()],
         "made": _made(made, suite),
         "headroom": headroom_rows(suite),
@@ -136,6 +138,34 @@ def _signals(suite: Suite) -> list[dict[str, Any]]:
         models = "–" if name == "embeddings of questions" else ", ".join(suite.pool.names[m] for m in giving)
         found.append({"name": name, "models": models, "n": f"{int(given[:, giving].all(axis=1).sum()):,}"})
     return found
+
+
+def _decisions(made: Provenance) -> list[dict[str, Any]]:
+    """Return one row an agent and scenario: shares of what its replies do."""
+    found = []
+    for stage, by_model in made.decisions.items():
+        _, checkpoint, scenario = stage.split("-")
+        for model, counts in by_model.items():
+            n = sum(counts.values())
+            shares = {name: count / n for name, count in counts.items()}
+            found.append({"agent": model, "checkpoint": checkpoint, "scenario": scenario, "n": f"{n:,}"} | shares)
+    return found
+
+
+def _agent(key: str, told: dict[str, Any]) -> str:
+    training = told["training"]
+    if not training:
+        return f"{key}: nothing is known of its training; sha256 of the folder {told['sha256']}"
+    data = training.get("examples", {}).get("made") or training.get("prompts")
+    settings = training.get("settings", {})
+    named = ", ".join(
+        f"{name} {settings[name]}" for name in ("learning_rate", "batch_size", "lora_rank") if name in settings
+    )
+    return (
+        f"{key}: trained on suite {training.get('suite')}, {data} examples in {training.get('steps')} steps"
+        + (f" ({named})" if named else "")
+        + f"; sha256 of the folder {told['sha256']}"
+    )
 
 
 def _made(made: Provenance, suite: Suite) -> list[str]:

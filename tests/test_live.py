@@ -1,6 +1,7 @@
 """Live routing: real calls give the decisions that replay gave, and what they measured is what is scored."""
 
 import json
+import shutil
 import zlib
 from argparse import Namespace
 from pathlib import Path
@@ -18,9 +19,9 @@ from bench.engines.pool import Engines, Pool, PoolEntry
 from bench.evaluate import Routed, evaluate, score
 from bench.items import items
 from bench.live import Live, Source, comparison, live_config, open_live
-from bench.raw import open_raw
+from bench.raw import RawReplies, open_raw
 from routers.base import AlphaMode, Answerer, Router, Signal
-from routers.registry import RouterSpec
+from routers.registry import RouterSpec, built_in
 from tasks import storage
 from tasks.errors import InputError
 from tasks.suite import Suite
@@ -259,3 +260,53 @@ def test_a_suite_of_strange_tasks_cannot_be_asked() -> None:
     suite = toy_suite([[1, 0], [0, 1]])
     with pytest.raises(InputError, match="suite toy is imported"):
         live_config(suite, None, None)
+
+
+def test_trained_agents_are_recorded_beside_the_untrained_and_asked_live(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Agents of model m1 in a folder; nobody trained them, they are the model itself and one of another seed."""
+    agents, out = tmp_path / "agents", tmp_path / "tiny"
+    shutil.copytree(recorded.parent, out)
+    shutil.copytree(recorded.parents[1] / "m1", agents / "sft" / "m1")
+    make_byte_model(agents / "rl" / "m1", seed=3)
+    (agents / "rl" / "m1" / "training.json").write_text('{"agent": "m1", "suite": "elsewhere"}')
+    command = (
+        f"--tasks addition,units --pool {recorded.parents[1] / 'pool.yaml'} --engine transformers --dtype float32 "
+        f"--batch-size 1 --limit test=12,train=4,validation=3 --max-tokens 12 --no-embeddings "
+        f"--stages answers,self_routes --agents {agents} --out {out}"
+    ).split()
+    assert collecting.main(command) == 0
+    suite = storage.load(out / "suite")
+    same = suite.self_routes["sft", "balance"]
+    said = {c: RawReplies(out).done(f"self_routes-{c}-balance", "m1") for c in ("prompted", "sft", "rl")}
+    tested = suite.rows("test")
+    for name in ("rejected", "p_reject"):
+        np.testing.assert_array_equal(same[name][tested, 0], suite.self_routes["prompted", "balance"][name][tested, 0])
+    assert all(said["sft"][name].texts == said["prompted"][name].texts for name in said["sft"])
+    assert not any(said["rl"][name].texts == said["sft"][name].texts for name in said["sft"])
+    assert (np.delete(same["rejected"][:, 0], tested) == -1).all()  # on test questions only
+    assert {"self_routes/sft", "self_routes/rl"} < suite.available
+    made = suite.manifest.provenance["agents"]
+    assert made["rl/m1"]["training"]["suite"] == "elsewhere"
+    assert made["rl/m1"]["sha256"] != made["sft/m1"]["sha256"]
+    decided = suite.manifest.provenance["decisions"]["self_routes-rl-balance"]["m1"]
+    assert sum(decided.values()) == len(tested)
+
+    config = toy_config(suite, splits=("id", "ood"))
+    names = ["disrouter_sft", "disrouter_rl"]
+    routers = [(spec, spec.build()) for name, spec in built_in().items() if name in names]
+    with open_live(suite, live_config(suite, None, None), Source(agents=agents, loaded=2), tmp_path / "live") as live:
+        routed = evaluate(suite, suite, routers, config, live=live)
+    assert len(routed) == 4
+    for one in routed:
+        np.testing.assert_array_equal(one.chosen, one.replayed)
+
+    make_byte_model(agents / "rl" / "m1", seed=4)  # trained again: its replies are not mixed with the earlier ones
+    with pytest.raises(InputError, match="is not the rl/m1 that"):
+        collecting.main([*command, "--limit", "test=13,train=4,validation=3"])
+    (agents / "sft" / "m1" / "config.json").write_text('{"hidden_size": 8}')
+    with pytest.raises(InputError, match="checkpoint of another model than m1"):
+        collecting.main(command)
+    with pytest.raises(InputError, match="holds no agent of this pool; looked for: sft/m1, rl/m1"):
+        collecting.main([*command, "--agents", str(tmp_path)])
