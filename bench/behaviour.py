@@ -6,8 +6,8 @@ one model has collapsed: a warning, unless it declares no signal at all and coul
 Choices like an oracle's betray a router that knows the outcomes; but where one model is the oracle's choice for most
 queries, always taking that one agrees often too. So what counts is agreement beyond that of the best constant choice,
 over what was left beyond it: (a − b) / (1 − b), 1 for the oracle itself and 0 for a constant. From `CLOSE` = .9 on it
-is an error, to be explained. It is not fatal, since questions may tell their best model plainly; on the shipped suites no
-router comes above .4 (agents trained by RL .37, FORC and FrugalGPT .3).
+is an error, to be explained. It is not fatal, since questions may tell their best model plainly; on the shipped suites
+no router comes above .4.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -140,7 +140,8 @@ def _measured(suite: Suite, facts: Declared, under: str, seed: int, done: Choice
         every += model.cost * answered + model.cost * accepted
         every[rejected] += model.cost * suite.manifest.rejection_fraction.get(model.model, np.nan)
         if sampled.any():
-            every[sampled] += model.cost * (suite.samples["n"][rows[sampled], m] if suite.samples else np.nan)
+            drawn = suite.samples["n"].astype(np.float64)[rows[sampled], m] if suite.samples else np.nan
+            every[sampled] += model.cost * drawn
         verify[verified] += model.cost
         latency[answered] += seconds[answered, m]
         usd[answered] += dollars[answered, m]
