@@ -97,8 +97,8 @@ def file_hashes(directory: Path) -> dict[str, str]:
 def open_run(directory: Path, suite: str | None = None, changed: bool = False) -> Bundle:
     """Read a run and its suite: the one that its command names, or `suite` (a name or a directory).
 
-    Raises `InputError` where a file is missing, damaged or incomplete, where the run asked real models, and where the
-    suite is not the one that the run was made on (with `changed`: only where it does not fit the ledgers).
+    Raises `InputError` where a file is missing, damaged or incomplete, and where the suite is not the one that the run
+    was made on (with `changed`: only where it does not fit the ledgers).
     """
     run, board = (_json(directory / name) for name in ("run.json", "leaderboard.json"))
     try:
@@ -109,8 +109,6 @@ def open_run(directory: Path, suite: str | None = None, changed: bool = False) -
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise InputError(f"{directory}/run.json: {where}: {error.errors()[0]['msg']}") from None
-    if config.live is not None:
-        raise InputError(f"{directory} asked real models, whose answers no suite holds; give a replayed run")
     _refuse_odd_rows(board, directory / "leaderboard.json")
     found = _suite_of(run, config, suite, changed)
     strangers = sorted({row["router"] for row in board["rows"]} - set(facts))
@@ -133,14 +131,17 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _refuse_odd_rows(board: Mapping[str, Any], path: Path) -> None:
     """Raise `InputError` where rows lack what names them, or hold numbers that are none."""
+    for key, kind in (("run", dict), ("suite", dict), ("skipped", list)):
+        if not isinstance(board.get(key), kind):
+            raise InputError(f"{path}: {key} is no {kind.__name__}; a run writes one, so run it again")
     rows = board.get("rows")
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path} has no rows; a run that finished has some, so run it again")
     for place, row in enumerate(rows):
         if not isinstance(row, dict) or not {"router", "scenario", "alpha", "split"} <= set(row):
             raise InputError(f"{path}: row {place} lacks one of router, scenario, alpha and split, which name a row")
-        if not isinstance(row["router"], str) or not isinstance(row["alpha"], int | float):
-            raise InputError(f"{path}: row {place} has the router {row['router']!r} and the alpha {row['alpha']!r}")
+        if not all(isinstance(row[k], t) for k, t in (("router", str), ("split", str), ("alpha", int | float))):
+            raise InputError(f"{path}: router and split of row {place} want to be text, and its alpha a number")
         for key, value in _leaves(row):
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(

@@ -48,8 +48,9 @@ def same_questions(suite: Suite) -> Iterator[Finding]:
             _named(suite, pairs),
             "leave them out of train and validation, as bench.ingest does without --keep-leaks",
         )
-    cluster = suite.queries["cluster_id"].to_numpy()
-    shared = np.setdiff1d(tested[np.isin(cluster[tested], cluster[learned])], leaked)
+    cluster = suite.queries["cluster_id"]
+    met = cluster.iloc[tested].isin(cluster.iloc[learned].unique()).to_numpy()
+    shared = np.setdiff1d(tested[met], leaked)
     if len(shared):
         yield finding(
             "error",

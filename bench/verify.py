@@ -25,6 +25,7 @@ from bench.cli import Parser, console, run
 from bench.ledgers import Difference, check
 from bench.recompute import FIGURES, STANDINGS, TIMINGS, Group, group
 from bench.results import SCHEMA
+from tasks.errors import InputError
 from tasks.scenarios import Scenario
 
 TOLERANCE = 1e-12
@@ -59,7 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def verify(bundle: Bundle) -> Verdict:
-    """Compare everything that a run states with what follows from its ledgers and its suite."""
+    """Compare everything that a run states with what follows from its ledgers and its suite.
+
+    Raises `InputError` for a run that asked real models: what they answered stands in no suite.
+    """
+    if bundle.config.live is not None:
+        raise InputError(f"{bundle.directory} asked real models, whose answers no suite holds; give a replayed run")
     compared: list[int] = []
     differences = [*_files(bundle), *check(bundle), *_header(bundle, compared), *_rows(bundle, compared)]
     return Verdict(len(compared), tuple(differences), tuple(_unknown(bundle)))
@@ -67,8 +73,9 @@ def verify(bundle: Bundle) -> Verdict:
 
 def _files(bundle: Bundle) -> Iterator[Difference]:
     """Compare the ledgers byte for byte with what the run wrote, to find a change that no figure depends on."""
+    kept = bundle.run.get("sha256")
     for name, now in file_hashes(bundle.directory).items():
-        then = bundle.run.get("sha256", {}).get(name, ABSENT)
+        then = kept.get(name, ABSENT) if isinstance(kept, dict) else ABSENT
         if then != now:
             yield Difference(name, "", None, None, "", "sha256 in run.json", then, now)
 
@@ -90,23 +97,19 @@ def _header(bundle: Bundle, compared: list[int]) -> Iterator[Difference]:
     }
     board, made = bundle.board, bundle.run
     for key, stored, found in (
-        *(_pair(f"suite.{key}", board.get("suite"), key, value) for key, value in known.items()),
-        *((f"run.{key}", value, made.get(key)) for key, value in dict(board.get("run") or {}).items()),
+        *((f"suite.{key}", board["suite"].get(key, ABSENT), value) for key, value in known.items()),
+        *((f"run.{key}", value, made.get(key)) for key, value in board["run"].items()),
         ("schema", board.get("schema"), SCHEMA),
         ("run.id", made.get("id"), _config_hash(made["config"])),
         ("run.config.suite_sha256", config.suite_sha256, suite.sha256),
     ):
         for path, one, other in _differing(stored, found, key, compared):
             yield Difference("leaderboard.json", "", None, None, "", path, one, other)
-    left_out = {one.get("router") for one in board.get("skipped", [])}
+    left_out = {one["router"] for one in board["skipped"] if isinstance(one, dict) and "router" in one}
     for name in sorted(set(config.routers) ^ (left_out | set(bundle.declared))):
         asked = name in config.routers
         told = ("neither run nor left out", "asked for") if asked else ("run or left out", "not asked for")
         yield Difference("leaderboard.json", name, None, None, "", "run.config.routers", *told)
-
-
-def _pair(path: str, content: Any, key: str, value: Any) -> tuple[str, Any, Any]:
-    return path, content.get(key, ABSENT) if isinstance(content, dict) else ABSENT, value
 
 
 def _config_hash(config: dict[str, Any]) -> str:

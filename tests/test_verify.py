@@ -294,6 +294,8 @@ REFUSED = [
     (lambda run: (run / "leaderboard.json").write_text("{"), "cannot be read as JSON"),
     (lambda run: (run / "leaderboard.json").write_text("[]"), "an object is wanted"),
     (lambda run: edit(run / "leaderboard.json", lambda b: b.update(rows=[])), "has no rows"),
+    (lambda run: edit(run / "leaderboard.json", lambda b: b.update(skipped={})), "skipped is no list"),
+    (lambda run: edit(run / "leaderboard.json", lambda b: b["rows"][0].update(split=[])), "want to be text"),
     (lambda run: edit(run / "leaderboard.json", lambda b: b["rows"][0].pop("split")), "row 0 lacks one of router"),
     (nan, "utility of router .* is nan, which is no number"),
     (lambda run: edit(run / "run.json", lambda r: r.pop("declared")), "has no 'declared'; an older release wrote it"),
