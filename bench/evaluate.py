@@ -273,7 +273,8 @@ def score(routed: Routed, suite: Suite) -> Scores:
         table = suite.self_routes[routed.router.checkpoint, routed.prompt]
         own = np.where(routed.delivered, table["correct"][rows, chosen], own)
         asked = routed.ledger.asked("self_routed", len(suite.pool))
-        latency += np.where(asked, table["latency_s"][rows], 0.0).sum(axis=1) if "latency_s" in table else np.nan
+        took = table["latency_s"][rows].astype(np.float64) if "latency_s" in table else None
+        latency += np.nan if took is None else np.where(asked, took, 0.0).sum(axis=1)
         usd += np.nan  # what an agent's own reply costs in dollars is not recorded
     for call in ("verified", "sampled"):  # neither the time nor the dollars of votes and samples are recorded
         unknown = routed.ledger.calls[call] != 0

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bench import plots
+from bench.bundle import declared, file_hashes
 from bench.config import RunConfig
 from bench.evaluate import Routed
 from bench.metrics import Row
@@ -80,13 +81,14 @@ def write(
     summary, records = suite_summary(suite), [asdict(row) for row in rows]
     leaderboard = {"schema": SCHEMA, "run": dict(run), "suite": summary, "skipped": list(skipped), "rows": records}
     settings = {one.spec.name: params_of(one.router) for one in routed}
-    write_whole(directory / "run.json", _json({"schema": SCHEMA, **run, "suite": summary, "routers": settings}))
+    _write_ledgers(directory, suite, routed)
+    facts = {"routers": settings, "declared": declared(routed), "sha256": file_hashes(directory)}
+    write_whole(directory / "run.json", _json({"schema": SCHEMA, **run, "suite": summary, **facts}))
     write_whole(directory / "leaderboard.json", _json(leaderboard))
     flat = pd.DataFrame(records).drop(columns=list(NESTED)).convert_dtypes()
     flat.insert(0, "suite", summary["name"])
     flat.insert(1, "kind", summary["kind"])
     write_whole(directory / "leaderboard.csv", flat.to_csv(index=False))
-    _write_ledgers(directory, suite, routed)
     (directory / "figures").mkdir()
     plots.draw(records, summary, directory / "figures")
 

@@ -18,10 +18,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from bench import results
+from bench import behaviour, results
+from bench.audit import audit_run, audit_suite
 from bench.config import RunConfig
 from bench.engines.pool import ENGINES
 from bench.evaluate import evaluate, usable
+from bench.findings import ordered, records, refuse_fatal, show_errors
 from bench.live import Source, comparison, live_config, open_live
 from bench.metrics import Row, rows
 from bench.suites import DEFAULT, names, open_suite
@@ -49,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = _config(args, suite, specs)
     fitted_on = suite if config.refit else full
     routers, skipped = usable(suite, fitted_on, specs, named)
+    findings = audit_suite(suite)
+    refuse_fatal(findings, args.allow_audit_errors)
     target = args.out or Path("results") / suite.manifest.name / config.run_id
     command = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if argv is None else argv)])
     with whole_directory(target, marker="run.json") as scratch:
@@ -61,13 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 routed = evaluate(suite, fitted_on, routers, config, live=live)
             compared = comparison(routed, suite)
             write_whole(scratch / "live.json", json.dumps(compared, indent=1, ensure_ascii=False) + "\n")
+        findings = ordered([*findings, *audit_run(suite, behaviour.of_routed(routed))])
+        refuse_fatal(findings, args.allow_audit_errors)
         found = rows(routed, suite, config)
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        results.write(scratch, results.provenance(config, command, created), suite, routed, found, skipped)
+        made = results.provenance(config, command, created) | {"audit": records(findings)}
+        results.write(scratch, made, suite, routed, found, skipped)
         build([scratch], [scratch / "index.html"])
     _show(out, suite, config, found, skipped)
     if config.live is not None:
         _show_comparison(out, compared, target / "live.json")
+    show_errors(out, findings, target)
     out.print(f"run:  {target}\npage: {_page(target)}", soft_wrap=True)
     return 0
 
@@ -108,6 +116,7 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     add("--data-dir", type=Path, default=None, metavar="DIR", help="with --live: local questions of public data sets")
     add("--agents", type=Path, default=None, metavar="DIR", help="with --live: trained agents (as bench.collect)")
     add("--loaded", type=int, default=1, metavar="N", help="with --live: models kept in memory at a time (default 1)")
+    add("--allow-audit-errors", action="store_true", help="rank although the audit found something fatal")
     add("--list", action="store_true", help="list routers, suites and scenarios, and stop")
     return parser.parse_args(argv)
 

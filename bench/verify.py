@@ -1,0 +1,204 @@
+"""Recompute every figure of a run's leaderboard.json from its decisions, its calls and its suite.
+
+python -m bench.verify results/pocket/7816312d8498
+
+No model, key or network is needed. Exit status 0: all that can be recomputed agrees (to 1e-12, below which the order
+of a sum decides); 1: something differs, and every difference is named; 2: the run or its suite cannot be read. Timings
+and dates are not verified, nor is a key that this release has no recomputation for: such keys are listed. They do not
+change the status, which speaks of what was checked and of nothing else.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic_core
+from rich.console import Console
+from rich.table import Table
+
+from bench.bundle import Bundle, file_hashes, open_run
+from bench.ledgers import Difference, check
+from bench.recompute import FIGURES, STANDINGS, TIMINGS, Group, group
+from bench.results import SCHEMA
+from tasks.cli import Parser, console, run
+from tasks.errors import InputError
+from tasks.scenarios import Scenario
+
+TOLERANCE = 1e-12
+ABSENT = "(absent)"
+_NAMES = {"router", "split"}  # what a row is found by
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found: the number of values that were compared, what differs, and what nothing is known of."""
+
+    n_verified: int
+    differences: tuple[Difference, ...]
+    not_verified: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Verify a run from the command line; returns 1 where something differs."""
+    parser = Parser("bench.verify", __doc__.splitlines()[0], __doc__.split("\n\n", 2)[2])
+    parser.add_argument("run", type=Path, metavar="RUN", help="the directory of a run")
+    parser.add_argument("--suite", metavar="NAME|DIR", help="the run's suite (default: where its command found it)")
+    parser.add_argument("--changed-suite", action="store_true", help="go on where the suite's hash is another by now")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    args = parser.parse_args(argv)
+    verdict = verify(open_run(args.run, args.suite, args.changed_suite))
+    if args.json:
+        sys.stdout.write(json.dumps(asdict(verdict), indent=1, ensure_ascii=False, default=str) + "\n")
+    else:
+        _show(console(), args.run, verdict)
+    return 1 if verdict.differences else 0
+
+
+def verify(bundle: Bundle) -> Verdict:
+    """Compare everything that a run states with what follows from its ledgers and its suite.
+
+    Raises `InputError` for a run that asked real models: what they answered stands in no suite.
+    """
+    if bundle.config.live is not None:
+        raise InputError(f"{bundle.directory} asked real models, whose answers no suite holds; give a replayed run")
+    compared: list[int] = []
+    differences = [*_files(bundle), *check(bundle), *_header(bundle, compared), *_rows(bundle, compared)]
+    return Verdict(len(compared), tuple(differences), tuple(_unknown(bundle)))
+
+
+def _files(bundle: Bundle) -> Iterator[Difference]:
+    """Compare the ledgers byte for byte with what the run wrote, to find a change that no figure depends on."""
+    kept = bundle.run.get("sha256")
+    for name, now in file_hashes(bundle.directory).items():
+        then = kept.get(name, ABSENT) if isinstance(kept, dict) else ABSENT
+        if then != now:
+            yield Difference(name, "", None, None, "", "sha256 in run.json", then, now)
+
+
+def _header(bundle: Bundle, compared: list[int]) -> Iterator[Difference]:
+    """Compare what is said of the suite, the settings and who took part."""
+    suite, m, config = bundle.suite, bundle.suite.manifest, bundle.config
+    domains = {name: int(sum(suite.queries["domain"].iloc[suite.rows("test")] == name)) for name in ("id", "ood")}
+    known = {
+        "name": m.name,
+        "kind": m.kind,
+        "sha256": suite.sha256,
+        "description": m.description,
+        "n_queries": domains,
+        "pool": [{"model": model.model, "cost": model.cost} for model in suite.pool],
+        "cost_rule": m.cost_rule,
+        "assumptions": list(m.assumptions),
+        "tasks": [{"name": task.name, "domain": task.domain} for task in m.tasks],
+    }
+    board, made = bundle.board, bundle.run
+    for key, stored, found in (
+        *((f"suite.{key}", board["suite"].get(key, ABSENT), value) for key, value in known.items()),
+        *((f"run.{key}", value, made.get(key)) for key, value in board["run"].items()),
+        ("schema", board.get("schema"), SCHEMA),
+        ("run.id", made.get("id"), _config_hash(made["config"])),
+        ("run.config.suite_sha256", config.suite_sha256, suite.sha256),
+    ):
+        for path, one, other in _differing(stored, found, key, compared):
+            yield Difference("leaderboard.json", "", None, None, "", path, one, other)
+    left_out = {one["router"] for one in board["skipped"] if isinstance(one, dict) and "router" in one}
+    for name in sorted(set(config.routers) ^ (left_out | set(bundle.declared))):
+        asked = name in config.routers
+        told = ("neither run nor left out", "asked for") if asked else ("run or left out", "not asked for")
+        yield Difference("leaderboard.json", name, None, None, "", "run.config.routers", *told)
+
+
+def _config_hash(config: dict[str, Any]) -> str:
+    """Return the run's id as `RunConfig` makes it, of the settings as they are stored."""
+    return hashlib.sha256(pydantic_core.to_json(config)).hexdigest()[:12]
+
+
+def _rows(bundle: Bundle, compared: list[int]) -> Iterator[Difference]:
+    """Compare every row, which is to be there once, with what follows from the ledgers."""
+    given: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in bundle.board["rows"]:
+        given.setdefault((row["alpha"], row["split"], row["router"]), []).append(row)
+    for scenario in bundle.config.scenarios:
+        for split in bundle.config.splits:
+            names = sorted({router for router, alpha, _ in bundle.choices if alpha == scenario.alpha})
+            panel = [group(bundle, name, scenario, split) for name in names]
+            for one in panel:
+                found = given.pop((scenario.alpha, split, one.router), [])
+                if len(found) != 1:
+                    yield _at(one.router, scenario, split, "row", f"{len(found)} times", "once")
+                for row in found:
+                    yield from _figures(one, panel, row, compared)
+    for (alpha, split, router), rows in given.items():
+        where = {"scenario": rows[0]["scenario"], "alpha": alpha, "split": split}
+        yield Difference("leaderboard.json", router, **where, key="row", stored="there", recomputed=ABSENT)
+
+
+def _figures(one: Group, panel: Sequence[Group], row: dict[str, Any], compared: list[int]) -> Iterator[Difference]:
+    if one.facts.drawn and one.router != "random":
+        return
+    figures = {key: figure(one) for key, figure in FIGURES.items()}
+    figures |= {key: figure(one, panel) for key, figure in STANDINGS.items()}
+    for key, value in figures.items():
+        for path, stored, found in _differing(row.get(key, ABSENT), value, key, compared):
+            yield _at(one.router, one.scenario, one.split, path, stored, found)
+
+
+def _at(router: str, scenario: Scenario, split: str, key: str, stored: Any, found: Any) -> Difference:
+    return Difference("leaderboard.json", router, scenario.name, scenario.alpha, split, key, stored, found)
+
+
+def _differing(stored: Any, found: Any, path: str, compared: list[int]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the path of every part that differs, with both of its values; `compared` grows by one for each value."""
+    if isinstance(stored, dict) and isinstance(found, dict):
+        for key in dict.fromkeys([*found, *stored]):
+            parts = stored.get(key, ABSENT), found.get(key, ABSENT)
+            yield from _differing(*parts, f"{path}.{key}", compared)
+    elif isinstance(stored, list) and isinstance(found, list) and len(stored) == len(found):
+        for place, parts in enumerate(zip(stored, found, strict=True)):
+            yield from _differing(*parts, f"{path}.{place}", compared)
+    else:
+        compared.append(1)
+        if not _same(stored, found):
+            yield path, stored, found
+
+
+def _same(stored: Any, found: Any) -> bool:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (stored, found))
+    if numbers:
+        return bool(abs(stored - found) <= TOLERANCE * max(1.0, abs(found)))  # False for NaN
+    return type(stored) is type(found) and bool(stored == found)
+
+
+def _unknown(bundle: Bundle) -> Iterator[str]:
+    """Yield what no recomputation is known of; a key that is null everywhere states nothing."""
+    rows = bundle.board["rows"]
+    for key in dict.fromkeys(key for row in rows for key in row):
+        stated = any(row.get(key) is not None for row in rows)
+        if stated and key not in {*FIGURES, *STANDINGS, *_NAMES}:
+            yield f"{key} (a timing)" if key in TIMINGS else f"{key} (this release cannot recompute it)"
+    for name, facts in bundle.declared.items():
+        if facts.drawn and name != "random":
+            yield f"rows of {name} (expectations over draws of its own, which no ledger holds)"
+
+
+def _show(out: Console, directory: Path, verdict: Verdict) -> None:
+    if verdict.differences:
+        table = Table(*("file", "router", "scenario", "split", "key", "stored", "recomputed"))
+        for one in verdict.differences[:_SHOWN]:
+            at = one.scenario or ("" if one.alpha is None else f"α = {one.alpha:g}")
+            table.add_row(one.file, one.router, at, one.split, one.key, str(one.stored), str(one.recomputed))
+        out.print(table)
+    more = len(verdict.differences) - _SHOWN
+    shown = f", of which {more} are not shown (--json has all)" if more > 0 else ""
+    if verdict.not_verified:
+        out.print(f"not verified: {', '.join(verdict.not_verified)}", soft_wrap=True)
+    said = f"{len(verdict.differences)} differences{shown}" if verdict.differences else "all agree"
+    out.print(f"{directory}: {verdict.n_verified} values recomputed, {said}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run(main)
