@@ -107,9 +107,9 @@ def pareto_dist(points: Floats, others: Floats) -> float:
     return float(np.hypot(*(points[:, None] - best[None]).transpose(2, 0, 1)).min(axis=1).mean())
 
 
-def percent_of_oracle(utility: float, oracle: float, best_single: float | None) -> float | None:
+def percent_of_oracle(utility: float, oracle: float | None, best_single: float | None) -> float | None:
     """Return utility in percent of the oracle's, where the oracle beats the best single model and 0."""
-    if best_single is None or oracle <= max(best_single, 0.0):
+    if oracle is None or best_single is None or oracle <= max(best_single, 0.0):
         return None
     return 100.0 * utility / oracle
 

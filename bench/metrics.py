@@ -216,7 +216,7 @@ def _ranked(found: Sequence[Row]) -> list[Row]:
 
 
 def _against(row: Row, reached: Mapping[str, float]) -> Row:
-    percent = METRICS["percent_of_oracle"].function(row.utility, reached["oracle"], reached.get("best_single"))
+    percent = METRICS["percent_of_oracle"].function(row.utility, reached.get("oracle"), reached.get("best_single"))
     regret = METRICS["regret"].function(row.utility, reached.get("oracle_utility"))
     told = row.metrics | {"percent_of_oracle": percent, "regret": regret}
     order = [name for name, metric in METRICS.items() if not metric.curve]

@@ -16,7 +16,7 @@ from bench.metrics import Row
 from bench.statistics import LEVEL
 from tasks.suite import Suite
 
-INTERVAL = f"{LEVEL:.0%} interval"
+INTERVAL = f"{100 * LEVEL:g} % interval"
 COLUMNS = (
     "utility",
     INTERVAL,

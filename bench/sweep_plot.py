@@ -1,5 +1,6 @@
 """The figure of a sweep over alpha: every router a curve, against the hull of the single models."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def draw(rows: Sequence[Row], suite: Mapping[str, Any], directory: Path) -> list
     import matplotlib as mpl
 
     written: list[Path] = []
-    with mpl.rc_context(plots.STYLE):
+    with mpl.rc_context(plots.STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font lacks shows as boxes
         for split in dict.fromkeys(row["split"] for row in rows):
             written += _draw([row for row in rows if row["split"] == split], suite, directory / f"{FRONTIER}_{split}")
     return written

@@ -52,7 +52,7 @@ class _Row(_Scores):
     rank: int | None
     rank_every_call: int | None
     rank_group: int | str | None
-    versus_best_single: _Versus | None = None
+    versus_best_single: _Versus | None
     percent_of_oracle: float | None
     utility_every_call: float | None
     easy_cost: float | None
@@ -129,7 +129,7 @@ class _Results(_Record):
     run: _Run
     suite: _Suite
     skipped: list[_Skipped]
-    statistics: _Statistics | None = None
+    statistics: _Statistics | None
     rows: list[_Row]
 
 

@@ -63,7 +63,7 @@ def _run(content: Mapping[str, Any], images: Mapping[str, str], prefix: str) -> 
             for split in SPLITS
             if (name := f"{FRONTIER}_{split}") in images
         ],
-        "statistics": _statistics(content.get("statistics")),
+        "statistics": _statistics(content["statistics"]),
     }
 
 
@@ -73,11 +73,11 @@ def _statistics(told: Mapping[str, Any] | None) -> str:
         return "none were computed"
     lacking = [f"{SPLITS[split]}: {part['lacking']}" for split, part in told["splits"].items() if part["lacking"]]
     words = (
-        f"{told['level']:.0%} intervals, {told['resamples']:,} resamples: {told['interval']}",
+        f"{100 * told['level']:g} % intervals, {told['resamples']:,} resamples: {told['interval']}",
         f"{told['test']}, {told['correction']}",
         f"rank group: {told['rank_group']}",
     )
-    return ". ".join([*words, *lacking])
+    return "; ".join([*words, *lacking])
 
 
 def _panel(rows: Sequence[Row], content: Mapping[str, Any], images: Mapping[str, str], prefix: str) -> Dict:
