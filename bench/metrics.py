@@ -13,6 +13,7 @@ from bench.evaluate import Routed, Scores, draws, score
 from bench.field_metrics import METRICS
 from bench.significance import with_intervals
 from routers.base import Accounting, FloatArray
+from tasks.errors import InputError
 from tasks.scenarios import query_weights, utility, weighted_mean
 from tasks.suite import Suite
 
@@ -101,6 +102,12 @@ def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> tuple[Row,
     gains = np.mean(
         [[utility(s.correct, s.cost[way], first.scenario.alpha) for way in charged] for s in scored], axis=0
     )
+    if not np.isfinite(gains).all():
+        unknown = int((~np.isfinite(gains)).any(axis=0).sum())
+        raise InputError(
+            f"router {first.spec.name}: the utility of {unknown} of {len(first.rows)} {first.split} queries is not a "
+            "number; record correctness and cost of every call that it makes"
+        )
     published = next(
         (
             p

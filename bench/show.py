@@ -20,7 +20,7 @@ INTERVAL = f"{100 * LEVEL:g} % interval"
 COLUMNS = (
     "utility",
     INTERVAL,
-    "over best_single",
+    "over best single",
     "accuracy",
     "cost",
     "every call",
@@ -28,7 +28,6 @@ COLUMNS = (
     "% of oracle",
     "easy cost",
     "hard cost",
-    "published",
 )
 
 
@@ -64,10 +63,11 @@ def _table(out: Console, title: Text, found: Sequence[Row]) -> None:
     for name in ("rank", "group"):
         table.add_column(name, justify="right")
     table.add_column("router", no_wrap=True)
-    for name in COLUMNS:
+    published = any(row.published_utility is not None for row in found)
+    for name in (*COLUMNS, *(["published"] if published else [])):
         table.add_column(name, justify="right", no_wrap=name == INTERVAL)
     for row in found:
-        tail = [row.easy_cost, row.hard_cost, row.published_utility]
+        tail = [row.easy_cost, row.hard_cost, *([row.published_utility] if published else [])]
         table.add_row(
             _whole(row.rank),
             _whole(row.rank_group),

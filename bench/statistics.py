@@ -2,7 +2,8 @@
 
 Queries that share a passage or a text, a cluster, are drawn together and within their task, as the macro mean has it.
 Every column of one table sees the same resamples, so that differences are paired. Intervals condition on the fit: they
-say what other queries of these tasks would change, not what another training set or seed would.
+say what other queries of these tasks would change, not what another training set or seed would. Where a task has some
+20 clusters or fewer they are a little narrow, as all of their kind: 95 % then cover 92 to 93 % (tests/perf).
 """
 
 from dataclasses import dataclass, replace
