@@ -94,7 +94,7 @@ def macro(values: NDArray[Any], task: Rows) -> float:
 
 
 def config(suite: Suite, scenarios: Sequence[Scenario]) -> RunConfig:
-    """Return the settings of a run on all test queries of a suite."""
+    """Return the settings of a run on all test queries of a suite, without intervals."""
     return RunConfig(
         suite=suite.manifest.name,
         suite_sha256=suite.sha256 or "",
@@ -102,6 +102,7 @@ def config(suite: Suite, scenarios: Sequence[Scenario]) -> RunConfig:
         scenarios=tuple(scenarios),
         splits=tuple(parts(suite)),
         models=suite.pool.names,
+        bootstrap=0,
     )
 
 

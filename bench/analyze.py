@@ -17,6 +17,7 @@ from rich.table import Table
 
 from bench import analyses, awareness, charts, comparisons, evaluate
 from bench.markdown import render
+from bench.modularity import modularity
 from bench.suites import open_suite
 from routers.registry import RouterSpec, select
 from tasks.cli import Parser, console, run
@@ -30,17 +31,27 @@ _KEYS = ("checkpoint", "split", "model")
 
 @dataclass(frozen=True)
 class Study:
-    """A suite and what its routers, some or all, did on it and in its smaller pool `models`."""
+    """A suite and what its routers, some or all, did on it and in its smaller pool `models`.
+
+    `modularity` asks for the analysis of that name, for which every router is fitted once more for each model.
+    """
 
     suite: Suite
     specs: tuple[RouterSpec, ...]
     models: tuple[str, ...] | None
     progress: evaluate.Progress = lambda _: None
+    modularity: bool = False
 
     @cached_property
     def runs(self) -> comparisons.Runs:
         """What the routers did: run when first asked for."""
         return comparisons.run_all(self.suite, self.specs, self.models, self.progress)
+
+    def changed_pools(self) -> pd.DataFrame:
+        """Return what a removed or an added model changes; raises `InputError` where that was not asked for."""
+        if not self.modularity:
+            raise InputError("it fits every router once more for each model of the pool; ask for it by --modularity")
+        return modularity(self.suite, self.specs, self.progress)
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,14 @@ ANALYSES = (
         "Utility of routers fitted on the full pool, in it and in a smaller one, nothing fitted again.",
         lambda study: comparisons.smaller_pool(study.runs),
         charts.smaller_pool,
+    ),
+    Analysis(
+        "modularity",
+        "Tables 4, 15 and 16, for every model and in both directions",
+        "Utility in balance before and after a model is removed from the full pool, and added to the others: fitted "
+        "again for the new pool, or as it was fitted for the old one.",
+        Study.changed_pools,
+        charts.modularity,
     ),
     Analysis(
         "awareness_noise",
@@ -225,6 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="A,B",
         help="the smaller pool (default: the one that rows were published for, else all but the middle model)",
     )
+    add("--modularity", action="store_true", help="also remove and add every model, fitting routers again each time")
     args = parser.parse_args(argv)
     suite = open_suite(args.suite)
     specs, _ = select(args.routers, suite.pool)
@@ -232,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     analyses.parts(suite)  # no test queries, no analysis
     with whole_directory(args.out, marker=PAGE) as scratch, _spinner() as progress:
         job = progress.add_task("analyses", total=None)
-        study = Study(suite, tuple(specs), models, lambda what: progress.update(job, description=what))
+        study = Study(suite, tuple(specs), models, lambda what: progress.update(job, description=what), args.modularity)
         found = analyze(study, scratch)
     _show(console(), suite, found, args.out)
     return 0

@@ -204,6 +204,7 @@ def headroom_rows(suite: Suite) -> list[dict[str, Any]]:
         scenarios=tuple(SCENARIOS.values()),
         splits=domains,
         models=suite.pool.names,
+        bootstrap=0,
     )
     routed = evaluate(suite, suite, routers, config)
     utilities = {(row.router, row.split, row.alpha): row.utility for row in rows(routed, suite, config)}

@@ -96,6 +96,13 @@ def smaller_pool(frame: pd.DataFrame, about: About) -> "Figure":
     return _dots(frame, ["full", "smaller", "published"], about, ("split", "scenario"), "utility")
 
 
+def modularity(frame: pd.DataFrame, about: About) -> "Figure":
+    """Draw changes of utility, a line for each router and a dot for each model; a panel for each split and change."""
+    how = frame["change"] + np.where(frame["refit"].astype(bool), ", fitted again", ", not fitted again")
+    long = frame.assign(how=how, what=frame["model"], value=frame["difference"])
+    return _dotted(long, list(dict.fromkeys(frame["model"])), about, ("split", "how"), "change in utility")
+
+
 def threshold_curve(frame: pd.DataFrame, about: About) -> "Figure":
     """Draw the threshold over alpha for every gamma, with the three scenarios marked."""
     import seaborn as sns
@@ -179,11 +186,15 @@ def _bars(
 
 def _dots(frame: pd.DataFrame, values: list[str], about: About, by: Sequence[str], label: str) -> "Figure":
     """Draw `values` as dots on one line for each router, the routers of the first panel's order from the top."""
+    long = frame.melt([*by, "router"], values, var_name="what", value_name="value")
+    return _dotted(long[long["value"].notna()], values, about, by, label)
+
+
+def _dotted(long: pd.DataFrame, values: Sequence[str], about: About, by: Sequence[str], label: str) -> "Figure":
+    """Draw the `value` of every `what`, in the order of `values`, as dots on one line for each router."""
     import seaborn as sns
 
-    long = frame.melt([*by, "router"], values, var_name="what", value_name="value")
-    long = long[long["value"].notna()]
-    routers = list(dict.fromkeys(frame["router"]))[::-1]
+    routers = list(dict.fromkeys(long["router"]))[::-1]
     look = _by(long["what"], values)
     figure, panels = _panels(long, about, by, height=1.2 + 0.2 * len(routers))
     for axes, part in panels:

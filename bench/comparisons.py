@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analyses import Lines, config, parts
+from bench.decisions import decisions, predict
 from bench.evaluate import Progress, Routed, evaluate, usable
 from bench.metrics import Row, rows
 from bench.replay import Ledger, ReplayEnv, query_view, recorded_for, settle
@@ -16,7 +17,7 @@ from tasks.errors import InputError
 from tasks.scenarios import BALANCE, SCENARIOS
 from tasks.suite import Suite
 
-_REFIT = "its pool cannot change without a refit"
+REFIT = "its pool cannot change without a refit"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def run_all(
             done = evaluate(suite, suite, [(spec, router)], config(suite, group))
             full += done
             if smaller is not None and router.pool_agnostic:
-                fewer += [_within(smaller, one) for one in done]
+                fewer += [within(smaller, one) for one in done]
     settings = config(suite, scenarios)
     return Runs(
         suite,
@@ -84,16 +85,18 @@ def _ranked(found: Sequence[Row]) -> list[Row]:
     return [row for row in found if not row.reference]
 
 
-def _within(smaller: Suite, routed: Routed) -> Routed:
+def within(smaller: Suite, routed: Routed) -> Routed:
     """Route the same queries with the same fitted router among fewer models."""
     router, signals = routed.router, routed.router.signals
     queries = query_view(smaller, routed.rows)
     env = ReplayEnv(recorded_for(smaller, routed.rows, signals, routed.prompt), signals, Ledger(len(routed.rows)))
-    chosen = np.asarray(router.route(queries, env, routed.scenario)).astype(np.int64)
+    predicted = predict(router, queries)
+    chosen = decisions(routed.spec.name, router, queries, env, routed.scenario, predicted)
     tokens = smaller.outcomes.get("completion_tokens", np.full(smaller.correct.shape, np.nan))[routed.rows]
     shares = router.choice_shares(queries)
     delivered = settle(env.ledger, chosen, tokens.astype(np.float64))
-    return replace(routed, chosen=chosen, delivered=delivered, ledger=env.ledger, shares=shares)
+    p = predicted.correctness
+    return replace(routed, chosen=chosen, delivered=delivered, ledger=env.ledger, shares=shares, predicted=p)
 
 
 def easy_hard_cost(runs: Runs) -> pd.DataFrame:
@@ -147,5 +150,5 @@ def smaller_pool(runs: Runs) -> pd.DataFrame:
         )
     if not lines:
         raise InputError("no router can run in another pool than it was fitted on")
-    missing = runs.left_out | dict.fromkeys(runs.refit, _REFIT)
+    missing = runs.left_out | dict.fromkeys(runs.refit, REFIT)
     return pd.DataFrame(lines + [{"router": name, "left_out": why} for name, why in missing.items()])

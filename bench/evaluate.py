@@ -10,6 +10,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from bench.config import RunConfig
+from bench.decisions import Predicted, decisions, predict
 from bench.replay import Ledger, ReplayEnv, own_reply, price, query_view, recorded_for, settle, training_view
 from routers.base import Accounting, AlphaMode, Answerer, BoolArray, FloatArray, IntArray, QueryView, Router, Signal
 from routers.registry import ALIASES, RouterSpec
@@ -32,8 +33,9 @@ class Routed:
 
     `chosen` (n,) indices into the pool; `delivered` (n,) True where the agent's own reply is the answer; `shares`
     (n, K) the exact probabilities of a router that draws, else None. Seconds are wall-clock, those of a live run
-    without its waiting for models. Live, `measured` is the suite with what the models said just now, and `replayed`
-    (n,) what the same fitted router chooses on the recording.
+    without its waiting for models. `predicted` (n, K) is P(correct), of a router that predicts it. Live, `measured` is
+    the suite with what the models said just now, and `replayed` (n,) what the same fitted router chooses on the
+    recording.
     """
 
     spec: RouterSpec
@@ -49,6 +51,7 @@ class Routed:
     shares: FloatArray | None
     fit_seconds: float
     route_seconds: float
+    predicted: FloatArray | None = None
     measured: Suite | None = None
     replayed: IntArray | None = None
 
@@ -147,24 +150,30 @@ def _run_router(
     live: "Live | None",
 ) -> list[Routed]:
     found: list[Routed] = []
-    draws = "seed" in inspect.signature(type(router)).parameters
     for seed in config.seeds:
-        if draws:
+        if draws(router):
             router.set_params(seed=seed)
         elif seed != config.seeds[0]:  # nothing is drawn, so every seed repeats the first
             found += [_repeat(routed, seed) for routed in found if routed.seed == config.seeds[0]]
             continue
-        fit_seconds = 0.0
+        fit_seconds, predicted = 0.0, dict[Domain, Predicted]()
         for place, scenario in enumerate(config.scenarios):
             if place == 0 or router.alpha_mode is AlphaMode.REFIT:
                 fit_seconds = _fit(router, fitted_on, scenario, config.average)
+                predicted = {split: predict(router, queries) for split, queries in views.items()}
             for split, queries in views.items():
                 if place and router.alpha_mode is AlphaMode.NONE:
                     same = next(r for r in found if r.split == split and r.seed == seed)
                     found.append(_repeat(same, seed, scenario))
                 else:
-                    found.append(_route(spec, router, suite, queries, split, scenario, seed, fit_seconds, live))
+                    told = predicted[split]
+                    found.append(_route(spec, router, suite, queries, split, scenario, seed, fit_seconds, told, live))
     return found
+
+
+def draws(router: Router) -> bool:
+    """Return whether a router depends on a seed, so that another one is another router."""
+    return "seed" in inspect.signature(type(router)).parameters
 
 
 def _repeat(routed: Routed, seed: int, scenario: Scenario | None = None) -> Routed:
@@ -199,14 +208,15 @@ def _route(
     scenario: Scenario,
     seed: int,
     fit_seconds: float,
+    predicted: Predicted,
     live: "Live | None",
 ) -> Routed:
     rows, prompt = suite.rows("test", split), nearest_prompt(scenario)
     signals = router.signals
     env = _replay(suite, rows, signals, prompt) if live is None else live.env(rows, signals, prompt)
     start = time.perf_counter()
-    chosen = _decisions(spec, router, queries, env, scenario)
-    seconds = time.perf_counter() - start - env.waited_s
+    chosen = decisions(spec.name, router, queries, env, scenario, predicted)
+    seconds = time.perf_counter() - start - env.waited_s + predicted.seconds
     if live is not None:
         live.deliver(rows, chosen, own_reply(env.ledger, chosen))
     delivered = settle(env.ledger, chosen, _recorded(live.measured if live else suite, "completion_tokens", rows))
@@ -224,29 +234,16 @@ def _route(
         shares=router.choice_shares(queries),
         fit_seconds=fit_seconds,
         route_seconds=seconds,
+        predicted=predicted.correctness,
         measured=None if live is None else live.measured,
         replayed=None
         if live is None
-        else _decisions(spec, router, queries, _replay(suite, rows, signals, prompt), scenario),
+        else decisions(spec.name, router, queries, _replay(suite, rows, signals, prompt), scenario, predicted),
     )
 
 
 def _replay(suite: Suite, rows: Rows, signals: Signal, prompt: str) -> ReplayEnv:
     return ReplayEnv(recorded_for(suite, rows, signals, prompt), signals, Ledger(len(rows)))
-
-
-def _decisions(spec: RouterSpec, router: Router, queries: QueryView, env: ReplayEnv, scenario: Scenario) -> IntArray:
-    chosen = np.asarray(router.route(queries, env, scenario))
-    if (
-        chosen.shape != (len(queries),)
-        or chosen.dtype.kind not in "iu"
-        or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(queries.pool))
-    ):
-        raise InputError(
-            f"router {spec.name} returned no model index in 0 … {len(queries.pool) - 1} for each of {len(queries)} "
-            "queries"
-        )
-    return chosen.astype(np.int64)
 
 
 def score(routed: Routed, suite: Suite) -> Scores:

@@ -1,7 +1,7 @@
 """From scored decisions to the rows of the leaderboard: accuracy, cost, utility, strata, shares, ranks."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -9,8 +9,11 @@ import numpy as np
 from scipy.stats import rankdata
 
 from bench.config import RunConfig
-from bench.evaluate import Routed, Scores, score
+from bench.evaluate import Routed, Scores, draws, score
+from bench.field_metrics import METRICS
+from bench.significance import with_intervals
 from routers.base import Accounting, FloatArray
+from tasks.errors import InputError
 from tasks.scenarios import query_weights, utility, weighted_mean
 from tasks.suite import Suite
 
@@ -22,6 +25,8 @@ class Row:
     Accuracy, cost and utility have no unit and are means over data sets (or over queries, with average micro);
     `cost` and all that follows from it is under `accounting`; strata are pooled over queries. `cost_usd` and
     `latency_s` are means for one query, `overhead_us` is the router's own time for one query in microseconds.
+    Intervals and differences are those of `bench.significance`; `utility_seed_sd` is the standard deviation over the
+    seeds of a router that depends on them. `metrics` are those of `bench.field_metrics` that belong to a row.
     """
 
     router: str
@@ -39,14 +44,22 @@ class Row:
     utility: float
     utility_low: float | None
     utility_high: float | None
+    utility_percentile_low: float | None
+    utility_percentile_high: float | None
+    utility_seed_sd: float | None
     rank: int | None
     rank_every_call: int | None
     rank_group: int | None
+    rank_group_every_call: int | None
+    versus_best_single: dict[str, Any] | None
+    versus_best: dict[str, Any] | None
     percent_of_oracle: float | None
     accounting: str
     cost_final: float
     cost_every_call: float
     utility_every_call: float
+    utility_every_call_low: float | None
+    utility_every_call_high: float | None
     cost_usd: float | None
     latency_s: float | None
     overhead_us: float
@@ -56,6 +69,7 @@ class Row:
     solved_by_all_cost: float | None
     share: dict[str, float]
     per_task: dict[str, dict[str, float]]
+    metrics: dict[str, float | None]
     published_accuracy: float | None
     published_cost: float | None
     published_utility: float | None
@@ -68,17 +82,32 @@ def rows(routed: Sequence[Routed], suite: Suite, config: RunConfig) -> list[Row]
     groups: dict[tuple[Any, ...], list[Routed]] = defaultdict(list)
     for one in routed:
         groups[one.scenario.alpha, one.split, one.spec.name].append(one)
-    found = [_row(seeds, suite, config) for seeds in groups.values()]
+    found, gains = [], {}
+    for key, seeds in groups.items():
+        row, gains[key] = _row(seeds, suite, config)
+        found.append(row)
     ranked: list[Row] = []
     for scenario in config.scenarios:
         for split in config.splits:
             ranked += _ranked([row for row in found if row.alpha == scenario.alpha and row.split == split])
-    return ranked
+    return with_intervals(ranked, gains, suite, config) if config.bootstrap else ranked
 
 
-def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> Row:
+def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> tuple[Row, FloatArray]:
+    """Return the row of a router, means over seeds, and the (2, n) utilities of the queries that it comes from."""
     first = seeds[0]
-    measured = [_measure(routed, score(routed, suite), suite, config) for routed in seeds]
+    scored = [score(routed, suite) for routed in seeds]
+    measured = [_measure(routed, scores, suite, config) for routed, scores in zip(seeds, scored, strict=True)]
+    charged = (_accounting(first, config), Accounting.EVERY_CALL)
+    gains = np.mean(
+        [[utility(s.correct, s.cost[way], first.scenario.alpha) for way in charged] for s in scored], axis=0
+    )
+    if not np.isfinite(gains).all():
+        unknown = int((~np.isfinite(gains)).any(axis=0).sum())
+        raise InputError(
+            f"router {first.spec.name}: the utility of {unknown} of {len(first.rows)} {first.split} queries is not a "
+            "number; record correctness and cost of every call that it makes"
+        )
     published = next(
         (
             p
@@ -89,7 +118,7 @@ def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> Row:
         None,
     )
     settled: dict[str, Any] = dict.fromkeys(field.name for field in fields(Row))
-    return Row(
+    row = Row(
         **settled
         | {
             "router": first.spec.name,
@@ -112,6 +141,10 @@ def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> Row:
         }
         | _average(measured)
     )
+    varies = len(seeds) > 1 and first.shares is None and draws(first.router)
+    spread = float(np.std([m["utility"] for m in measured], ddof=1)) if varies else None
+    arena = METRICS["arena_score"].function(row.accuracy, row.cost_usd)
+    return replace(row, utility_seed_sd=spread, metrics=row.metrics | {"arena_score": arena}), gains
 
 
 def _accounting(routed: Routed, config: RunConfig) -> Accounting:
@@ -149,6 +182,12 @@ def _measure(routed: Routed, scores: Scores, suite: Suite, config: RunConfig) ->
             for i, t in enumerate(suite.manifest.tasks)
             if (task == i).any()
         },
+        "metrics": {
+            name: METRICS[name].function(routed.predicted, suite.correct[routed.rows].astype(np.float64))
+            for name in ("calibration_error", "auroc")
+            if getattr(routed.router, "calibrated", True) or name == "auroc"
+        }
+        | {"robustness": METRICS["robustness"].function(routed.chosen, suite.originals(routed.rows))},
         "fit_seconds": routed.fit_seconds,
         "route_seconds": routed.route_seconds,
     }
@@ -169,8 +208,7 @@ def _average(values: Sequence[Any]) -> Any:
 def _ranked(found: Sequence[Row]) -> list[Row]:
     """Rank the rows of one scenario and split by utility, ties alike; reference rows are not ranked."""
     by_name = {row.router: row for row in found}
-    oracle, best_single = by_name["oracle"], by_name.get("best_single")
-    headroom = best_single is not None and oracle.utility > max(best_single.utility, 0.0)
+    reached = {name: row.utility for name, row in by_name.items()}
     competing = [row for row in found if not row.reference]
     ranks: dict[str, Any] = {
         name: rankdata([-round(getattr(row, name), 12) for row in competing], method="min") if competing else []
@@ -181,6 +219,12 @@ def _ranked(found: Sequence[Row]) -> list[Row]:
         for row, rank, honest in zip(competing, ranks["utility"], ranks["utility_every_call"], strict=True)
     ]
     ordered = sorted(done, key=lambda row: (row.rank or 0, row.router)) + [row for row in found if row.reference]
-    return [
-        replace(row, percent_of_oracle=100.0 * row.utility / oracle.utility if headroom else None) for row in ordered
-    ]
+    return [_against(row, reached) for row in ordered]
+
+
+def _against(row: Row, reached: Mapping[str, float]) -> Row:
+    percent = METRICS["percent_of_oracle"].function(row.utility, reached.get("oracle"), reached.get("best_single"))
+    regret = METRICS["regret"].function(row.utility, reached.get("oracle_utility"))
+    told = row.metrics | {"percent_of_oracle": percent, "regret": regret}
+    order = [name for name, metric in METRICS.items() if not metric.curve]
+    return replace(row, percent_of_oracle=percent, metrics={name: told.get(name) for name in order})

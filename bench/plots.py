@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from bench.frontier import Floats, Row, pareto_optimal, upper_hull
 from tasks.files import write_whole
 
 if TYPE_CHECKING:  # matplotlib and seaborn take a second to import; the page wants only names and the frontier
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = Mapping[str, Any]
-Floats = NDArray[np.float64]
 SPLITS = {"id": "in-domain", "ood": "out-of-domain"}
 COST_ACCURACY, EASY_HARD = "cost_accuracy", "easy_hard_cost"
 
@@ -109,20 +107,6 @@ def shorten(name: str, length: int) -> str:
     return line if len(line) <= length else f"{line[:half]}…{line[-half:]}"
 
 
-def pareto_optimal(rows: Sequence[Row]) -> set[str]:
-    """Return the routers that no other router equals or beats in accuracy and cost, beating it in one.
-
-    Reference rows, and rows without accuracy or cost, neither dominate nor belong.
-    """
-    routers = [row for row in _with(rows, "accuracy", "cost") if not row["reference"]]
-    points = [(row["accuracy"], row["cost"]) for row in routers]
-    return {
-        row["router"]
-        for row, (accuracy, cost) in zip(routers, points, strict=True)
-        if not any(a >= accuracy and c <= cost and (a, c) != (accuracy, cost) for a, c in points)
-    }
-
-
 def _with(rows: Sequence[Row], *keys: str) -> list[Row]:
     return [row for row in rows if all(row[key] is not None for key in keys)]
 
@@ -163,7 +147,7 @@ def _cost_accuracy(frame: pd.DataFrame, alpha: float) -> "Figure":
     axes = figure.add_axes((0.075, 0.145, 0.865, 0.775))
     kinds = {kind: look for kind, look in KINDS.items() if kind in set(frame["kind"])}
     sns.scatterplot(frame, x="cost", y="accuracy", s=38, linewidth=0.5, ax=axes, zorder=3, **apart("kind", kinds))
-    hull = _upper_hull(frame[frame["kind"] == "single model"][["cost", "accuracy"]].to_numpy(np.float64))
+    hull = upper_hull(frame[frame["kind"] == "single model"][["cost", "accuracy"]].to_numpy(np.float64))
     axes.plot(hull[:, 0], hull[:, 1], color=KINDS["single model"][0], linewidth=0.9, zorder=2)
     _limits(axes, frame)
     _iso_utility(axes, alpha)
@@ -212,22 +196,6 @@ def _finish(axes: "Axes", n_entries: int) -> None:
     sns.despine(ax=axes)
     place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 3.6}
     axes.legend(**place, ncols=n_entries, frameon=False, handletextpad=0.1, columnspacing=1.2)
-
-
-def _upper_hull(points: Floats) -> Floats:
-    """Return the upper convex hull of (n, 2) points (cost, accuracy), cheapest first, up to the most accurate."""
-    hull: list[Floats] = []
-    for point in points[np.lexsort((-points[:, 1], points[:, 0]))]:
-        if hull and point[1] <= hull[-1][1]:
-            continue  # dearer and no better
-        while len(hull) > 1 and _slope(hull[-2], point) >= _slope(hull[-2], hull[-1]):
-            hull.pop()
-        hull.append(point)
-    return np.array(hull).reshape(-1, 2)
-
-
-def _slope(start: Floats, end: Floats) -> float:
-    return float((end[1] - start[1]) / (end[0] - start[0]))
 
 
 def _limits(axes: "Axes", frame: pd.DataFrame) -> None:

@@ -84,6 +84,7 @@ def measure(suite: Suite, fitted_on: Suite, splits: Sequence[Domain], step: Step
         splits=tuple(splits),
         models=suite.pool.names,
         refit=fitted_on is suite,
+        bootstrap=0,
     )
     routed = evaluate(suite, fitted_on, routers, config, progress=step)
     found = {(row.router, row.split, str(row.scenario)): row for row in rows(routed, suite, config)}

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bench import plots
+from bench import plots, significance, sweep_plot
 from bench.bundle import declared, file_hashes
 from bench.config import RunConfig
+from bench.curves import frontiers
 from bench.evaluate import Routed
+from bench.field_metrics import METRICS
 from bench.metrics import Row
 from bench.replay import CALLS
 from routers.base import params_of
@@ -25,7 +27,7 @@ from tasks.suite import Suite
 
 SCHEMA = 1
 PACKAGES = ("disrouter-bench", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
-NESTED = ("pool", "per_seed", "share", "per_task")
+NESTED = ("pool", "per_seed", "share", "per_task", "versus_best_single", "versus_best", "metrics")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -73,13 +75,23 @@ def write(
     directory: Path,
     run: Mapping[str, Any],
     suite: Suite,
+    config: RunConfig,
     routed: Sequence[Routed],
     rows: Sequence[Row],
     skipped: Sequence[Mapping[str, str]],
 ) -> None:
     """Write every file of a run into `directory`, which the caller has made for it."""
     summary, records = suite_summary(suite), [asdict(row) for row in rows]
-    leaderboard = {"schema": SCHEMA, "run": dict(run), "suite": summary, "skipped": list(skipped), "rows": records}
+    leaderboard = {
+        "schema": SCHEMA,
+        "run": dict(run),
+        "suite": summary,
+        "skipped": list(skipped),
+        "statistics": significance.about(suite, config),
+        "metrics": {name: metric.about() for name, metric in METRICS.items()},
+        "rows": records,
+        "frontiers": frontiers(records),
+    }
     settings = {one.spec.name: params_of(one.router) for one in routed}
     _write_ledgers(directory, suite, routed)
     facts = {"routers": settings, "declared": declared(routed), "sha256": file_hashes(directory)}
@@ -90,7 +102,7 @@ def write(
     flat.insert(1, "kind", summary["kind"])
     write_whole(directory / "leaderboard.csv", flat.to_csv(index=False))
     (directory / "figures").mkdir()
-    plots.draw(records, summary, directory / "figures")
+    (sweep_plot if config.sweep else plots).draw(records, summary, directory / "figures")
 
 
 def _json(content: Any) -> str:
@@ -98,7 +110,7 @@ def _json(content: Any) -> str:
 
 
 def _write_ledgers(directory: Path, suite: Suite, routed: Sequence[Routed]) -> None:
-    """Write decisions and calls, one row for each router × scenario × seed × query."""
+    """Write decisions and calls, one row for each router × scenario (or alpha) × seed × query."""
     names = sorted({one.spec.name for one in routed})
     scenarios = sorted({one.scenario.name for one in routed if one.scenario.name})
     rows = np.concatenate([one.rows for one in routed])
@@ -113,6 +125,7 @@ def _write_ledgers(directory: Path, suite: Suite, routed: Sequence[Routed]) -> N
     keys = {
         "router": label([one.spec.name for one in routed], names),
         "scenario": label([one.scenario.name for one in routed], scenarios),
+        "alpha": pa.array(np.repeat([one.scenario.alpha for one in routed], sizes)),
         "seed": pa.array(np.repeat([one.seed for one in routed], sizes).astype(np.int32)),
         "query_id": tables.dictionary(rows, suite.queries["query_id"].tolist()),
     }

@@ -11,21 +11,19 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
-from bench import behaviour, results
+from bench import behaviour, results, show
 from bench.audit import audit_run, audit_suite
-from bench.config import RunConfig
+from bench.config import RunConfig, alphas
 from bench.engines.pool import ENGINES
 from bench.evaluate import evaluate, usable
 from bench.findings import ordered, records, refuse_fatal, show_errors
 from bench.live import Source, comparison, live_config, open_live
-from bench.metrics import Row, rows
+from bench.metrics import rows
 from bench.suites import DEFAULT, names, open_suite
 from leaderboard.build import build, checkout_page
 from routers.base import Accounting
@@ -70,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = rows(routed, suite, config)
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         made = results.provenance(config, command, created) | {"audit": records(findings)}
-        results.write(scratch, made, suite, routed, found, skipped)
+        results.write(scratch, made, suite, config, routed, found, skipped)
         build([scratch], [scratch / "index.html"])
-    _show(out, suite, config, found, skipped)
+    show.leaderboard(out, suite, config, found, skipped)
     if config.live is not None:
-        _show_comparison(out, compared, target / "live.json")
+        show.comparison(out, compared, target / "live.json")
     show_errors(out, findings, target)
     out.print(f"run:  {target}\npage: {_page(target)}", soft_wrap=True)
     return 0
@@ -95,7 +93,12 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     add("--routers", default="all", metavar="all|A,B", help="routers to run (default all); reference rows always run")
     add("--suite", default=DEFAULT, metavar="NAME|DIR", help=f"suite to run on (default {DEFAULT})")
     add("--scenario", default=None, metavar="|".join([*SCENARIOS, "all"]), help="default all")
-    add("--alpha", type=float, default=None, metavar="A", help="any preference factor in [0, 1] instead of a scenario")
+    add(
+        "--alpha",
+        default=None,
+        metavar="A|FROM:TO:N",
+        help="any preference factor in [0, 1] instead of a scenario, or N of them: 0:1:21 is 0, .05 … 1",
+    )
     add("--split", default="all", metavar="id|ood|all", help="in-domain or out-of-domain test queries (default all)")
     add("--models", default=None, metavar="A,B,C", help="a subset of the pool, two models or more")
     add("--no-refit", action="store_true", help="with --models: keep what was fitted on the full pool")
@@ -106,6 +109,7 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
         metavar="|".join(["paper", *Accounting]),
         help="which calls are paid for (default paper: as each router's authors charge it)",
     )
+    add("--bootstrap", type=int, default=2000, metavar="N", help="resamples of the intervals (default 2000; 0: none)")
     add("--average", default="macro", metavar="macro|micro", help="mean over data sets (default) or over queries")
     add("--out", type=Path, default=None, metavar="DIR", help="default results/SUITE/RUN")
     add("--jobs", type=int, default=1, metavar="N", help="routers to run at a time (default 1)")
@@ -137,6 +141,8 @@ def _config(args: Namespace, suite: Suite, specs: Sequence[RouterSpec]) -> RunCo
     for name, least in (("seeds", 1), ("jobs", 1), ("loaded", 1)):
         if getattr(args, name) < least:
             raise InputError(f"--{name} is {getattr(args, name)}, but must be at least {least}")
+    if args.bootstrap != 0 and args.bootstrap < 100:
+        raise InputError(f"--bootstrap is {args.bootstrap}, but intervals want at least 100 resamples; 0 is for none")
     if args.no_refit and args.models is None:
         raise InputError("--no-refit keeps what was fitted on the full pool, so it goes with --models A,B,C")
     given = [name for name in ("engine", "dtype", "pool", "data_dir") if getattr(args, name) is not None]
@@ -153,6 +159,7 @@ def _config(args: Namespace, suite: Suite, specs: Sequence[RouterSpec]) -> RunCo
         seeds=tuple(range(args.seeds)),
         accounting=one_of("accounting", args.accounting, ["paper", *Accounting]),
         average=one_of("average", args.average, ["macro", "micro"]),
+        bootstrap=args.bootstrap,
         live=live_config(suite, args.engine, args.dtype) if args.live else None,
     )
 
@@ -161,7 +168,7 @@ def _scenarios(args: Namespace) -> tuple[Scenario, ...]:
     if args.alpha is not None and args.scenario is not None:
         raise InputError("--alpha and --scenario exclude each other; give one of them")
     if args.alpha is not None:
-        return (Scenario(None, args.alpha),)
+        return tuple(Scenario(None, alpha) for alpha in alphas(args.alpha))
     if args.scenario in (None, "all"):
         return tuple(SCENARIOS.values())
     one_of("scenario", args.scenario, [*SCENARIOS, "all"])
@@ -218,69 +225,6 @@ def _list(out: Console) -> None:
         f"and single:MODEL for every model of the pool\nsuites: {', '.join(names())}\n"
         f"scenarios: {', '.join(f'{s.name} (alpha {s.alpha:g})' for s in SCENARIOS.values())}"
     )
-
-
-def _show(
-    out: Console, suite: Suite, config: RunConfig, found: Sequence[Row], skipped: Sequence[dict[str, str]]
-) -> None:
-    kind = suite.manifest.kind
-    charged = (
-        "cost as each router's authors charge it" if config.accounting == "paper" else f"cost: {config.accounting}"
-    )
-    asked = f", live by {config.live.engine}; reference rows as recorded" if config.live else ""
-    for chosen in config.scenarios:
-        for split in config.splits:
-            title = Text(suite.manifest.name)
-            title.append(f" ({kind} outcomes{asked})", "bold red" if kind == "simulated" else "")
-            title.append(f" · {chosen.name or 'alpha'} α = {chosen.alpha:g} · {split} · {charged}")
-            _show_table(out, title, [row for row in found if row.alpha == chosen.alpha and row.split == split])
-    for one in skipped:
-        out.print(f"left out: {one['router']}: {one['reason']}", soft_wrap=True)
-
-
-def _show_table(out: Console, title: Text, found: Sequence[Row]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("rank", justify="right")
-    table.add_column("router", no_wrap=True)
-    for name in (
-        "utility",
-        "accuracy",
-        "cost",
-        "every call",
-        "its rank",
-        "% of oracle",
-        "easy cost",
-        "hard cost",
-        "published",
-    ):
-        table.add_column(name, justify="right")
-    for row in found:
-        cells = [row.utility, row.accuracy, row.cost, row.utility_every_call]
-        tail = [row.easy_cost, row.hard_cost, row.published_utility]
-        table.add_row(
-            "" if row.rank is None else str(row.rank),
-            row.router,
-            *(_figure(v) for v in cells),
-            "" if row.rank_every_call is None else str(row.rank_every_call),
-            _figure(row.percent_of_oracle, 1),
-            *(_figure(v) for v in tail),
-            style="dim" if row.reference else None,
-        )
-    out.print(table)
-
-
-def _show_comparison(out: Console, compared: dict[str, Any], path: Path) -> None:
-    """Say how often the live decisions are the replayed ones; every query on which they differ stands in the file."""
-    table = Table("router", "scenario", "split", "live = replayed", "%", title="live and replayed decisions")
-    for one in compared["agreement"]:
-        share = f"{100.0 * one['same'] / one['n']:.1f}"
-        table.add_row(one["router"], one["scenario"] or "–", one["split"], f"{one['same']} of {one['n']}", share)
-    out.print(table)
-    out.print(f"{len(compared['differences'])} decisions differ, listed in {path}", soft_wrap=True)
-
-
-def _figure(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

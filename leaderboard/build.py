@@ -31,6 +31,13 @@ class _Scores(_Record):
     utility: float | None
 
 
+class _Versus(_Record):
+    difference: float
+    low: float | None
+    high: float | None
+    p_holm: float
+
+
 class _Row(_Scores):
     router: str
     reference: bool
@@ -45,6 +52,7 @@ class _Row(_Scores):
     rank: int | None
     rank_every_call: int | None
     rank_group: int | str | None
+    versus_best_single: _Versus | None
     percent_of_oracle: float | None
     utility_every_call: float | None
     easy_cost: float | None
@@ -103,10 +111,25 @@ class _Skipped(_Record):
     reason: str
 
 
+class _Split(_Record):
+    lacking: str | None
+
+
+class _Statistics(_Record):
+    level: float
+    resamples: int
+    interval: str
+    test: str
+    correction: str
+    rank_group: str
+    splits: dict[Literal["id", "ood"], _Split]
+
+
 class _Results(_Record):
     run: _Run
     suite: _Suite
     skipped: list[_Skipped]
+    statistics: _Statistics | None
     rows: list[_Row]
 
 

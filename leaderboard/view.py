@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.plots import COST_ACCURACY, EASY_HARD, SPLITS, alpha_label, figure_name, label, panels, pareto_optimal
+from bench.frontier import pareto_optimal
+from bench.plots import COST_ACCURACY, EASY_HARD, SPLITS, alpha_label, figure_name, label, panels
+from bench.sweep_plot import FRONTIER
 
 Row = Mapping[str, Any]
 Dict = dict[str, Any]
@@ -22,6 +24,7 @@ ACCOUNTINGS = {
     "every_call_and_verify": "cost of every call and every verification",
 }
 SIMULATED = "Simulated outcomes"
+SWEEP = "Accuracy against cost of every router over all alphas, with the hull of the single models"
 FIGURES = {
     COST_ACCURACY: "Accuracy against cost of every row, with the hull of the single models and lines of equal utility",
     EASY_HARD: "Mean cost of every router on easy, hard and unsolvable queries, the best discriminator on top",
@@ -55,7 +58,26 @@ def _run(content: Mapping[str, Any], images: Mapping[str, str], prefix: str) -> 
         "live": run["config"].get("live"),
         "skipped": content["skipped"],
         "panels": [_panel(part, content, images, prefix) for part in panels(content["rows"])],
+        "figures": [
+            {"source": images[name], "alt": f"{SWEEP}, {SPLITS[split]}"}
+            for split in SPLITS
+            if (name := f"{FRONTIER}_{split}") in images
+        ],
+        "statistics": _statistics(content["statistics"]),
     }
+
+
+def _statistics(told: Mapping[str, Any] | None) -> str:
+    """Return in one paragraph how intervals and rank groups came about."""
+    if told is None:
+        return "none were computed"
+    lacking = [f"{SPLITS[split]}: {part['lacking']}" for split, part in told["splits"].items() if part["lacking"]]
+    words = (
+        f"{100 * told['level']:g} % intervals, {told['resamples']:,} resamples: {told['interval']}",
+        f"{told['test']}, {told['correction']}",
+        f"rank group: {told['rank_group']}",
+    )
+    return "; ".join([*words, *lacking])
 
 
 def _panel(rows: Sequence[Row], content: Mapping[str, Any], images: Mapping[str, str], prefix: str) -> Dict:
@@ -142,7 +164,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     close = [row["router"] for row in ranked if row["rank_group"] in groups and row["router"] not in leaders]
     notes = []
     if all(row["utility_low"] is None for row in ranked):
-        notes.append("No intervals yet, so small differences may be chance.")
+        notes.append("There are no intervals here, so small differences may be chance.")
     if close:
         notes.append(f"{_join(close)} {_verb(close, 'stands', 'stand')} in the same rank group as the lead.")
     if paid and paid != leaders:
@@ -220,6 +242,16 @@ def _router(row: Row) -> Dict:
     return _cell(row["router"], note=f"prompted at {alpha_label(row['alpha_used'])}" if other else "")
 
 
+def _over_best(row: Row) -> Dict:
+    """Return the paired difference to best_single with its interval, and p after Holm's correction."""
+    versus = row["versus_best_single"]
+    if versus is None:
+        return _cell(None)
+    span = f"{signed(versus['low'])} to {signed(versus['high'])}, " if versus["low"] is not None else ""
+    p = "p < .001" if versus["p_holm"] < 0.001 else f"p = {decimal(versus['p_holm'])}"
+    return _cell(versus["difference"], signed(versus["difference"]), f"{span}{p}")
+
+
 def _difference(row: Row) -> Dict:
     known = row["utility"] is not None and row["published_utility"] is not None
     value = row["utility"] - row["published_utility"] if known else None
@@ -228,9 +260,16 @@ def _difference(row: Row) -> Dict:
 
 ROUTER = Column("Router", _router, descending=False, kind="name")
 MAIN = (
-    Column("Rank", _rank, "among routers by utility; reference rows are never ranked", descending=False, sorted=True),
+    Column(
+        "Rank",
+        _rank,
+        "among routers by utility, never of reference rows; group: 1 + the routers that are significantly better",
+        descending=False,
+        sorted=True,
+    ),
     ROUTER,
     Column("Utility", lambda row: _cell(row["utility"], note=_interval(row)), "accuracy − α · cost"),
+    Column("Over best_single", _over_best, "paired difference in utility; p corrected for all pairs of routers"),
     Column("Accuracy", _number("accuracy")),
     Column("Cost", _number("cost"), "of a query; the dearest model costs at most 1", descending=False),
     Column("Utility, all calls paid", _number("utility_every_call"), "utility when every call is paid"),

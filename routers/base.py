@@ -226,10 +226,19 @@ class PredictiveRouter(Router):
     def predict_correctness(self, queries: QueryView) -> FloatArray:
         """Return (n, K) probabilities for the models of `queries.pool`."""
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether predictions are meant as probabilities, so that they can be held against outcomes."""
+        return True
+
+    def decide(self, correctness: FloatArray, pool: ModelPool, scenario: Scenario) -> IntArray:
+        """Return argmax over models of p − alpha · cost, from what `predict_correctness` returned."""
+        return best_utility(correctness, pool.costs, scenario.alpha)
+
     def route(self, queries: QueryView, env: RoutingEnv, scenario: Scenario) -> IntArray:
-        """Return argmax over models of p − alpha · cost."""
+        """Predict and decide. Where this is not overridden, one prediction is decided on for many alphas."""
         del env
-        return best_utility(self.predict_correctness(queries), queries.pool.costs, scenario.alpha)
+        return self.decide(self.predict_correctness(queries), queries.pool, scenario)
 
 
 def best_utility(correctness: FloatArray, costs: FloatArray, alpha: float) -> IntArray:

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 
 from routers import encoders
-from routers.base import (
-    AlphaMode,
-    FloatArray,
-    IntArray,
-    PredictiveRouter,
-    QueryView,
-    RoutingEnv,
-    TrainingView,
-    best_utility,
-)
+from routers.base import AlphaMode, FloatArray, IntArray, PredictiveRouter, QueryView, TrainingView, best_utility
 from routers.scorers import import_torch, log_loss, one_thread
 from tasks.errors import InputError, one_of
 from tasks.scenarios import Scenario, utility, weighted_mean
@@ -134,11 +125,14 @@ class GraphRouter(PredictiveRouter):
             scores: FloatArray = self.net_.scores(self._nodes(queries).double(), self.state_).numpy()
         return scores[:, columns]
 
-    def route(self, queries: QueryView, env: RoutingEnv, scenario: Scenario) -> IntArray:
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores are probabilities: with `target="one_hot"` they are not."""
+        return self.target == "correctness"
+
+    def decide(self, correctness: FloatArray, pool: ModelPool, scenario: Scenario) -> IntArray:
         """Return argmax over models of p − alpha · cost, or with `target="one_hot"` of the score itself."""
-        if self.target == "correctness":
-            return super().route(queries, env, scenario)
-        return best_utility(self.predict_correctness(queries), queries.pool.costs, 0.0)
+        return best_utility(correctness, pool.costs, scenario.alpha if self.calibrated else 0.0)
 
     def _settle(self, nodes: "Nodes", graph: "Graph") -> None:
         """Compute the state of the model nodes with all training edges visible, in double precision.

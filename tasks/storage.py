@@ -59,14 +59,15 @@ def load(directory: Path) -> Suite:
     directory = Path(directory)
     manifest = load_manifest(directory)
     pool = ModelPool(manifest.pool)
-    table = tables.read(directory / "queries.parquet", tables.QUERIES)
-    queries = pd.DataFrame({name: _series(table, name) for name in tables.QUERIES})
+    table = tables.read(directory / "queries.parquet", tables.QUERIES | tables.PARAPHRASES)
+    columns = [*tables.QUERIES, *(name for name in tables.PARAPHRASES if name in table.column_names)]
+    queries = pd.DataFrame({name: _series(table, name) for name in columns})
     ids, names = pd.Index(queries["query_id"]), pd.Index(pool.names)
     twice_given(ids)
     sparse: dict[str, dict[str, Array]] = {}
-    for name, columns in _SPARSE.items():
+    for name, columns_of in _SPARSE.items():
         path = directory / f"{name}.parquet"
-        sparse[name] = _dense(path.name, tables.read(path, columns), ids, names)[()] if path.exists() else {}
+        sparse[name] = _dense(path.name, tables.read(path, columns_of), ids, names)[()] if path.exists() else {}
     replies = directory.absolute() / "replies.parquet"
     present = [name for name in FILES if (directory / name).exists()]
     return Suite(
@@ -208,7 +209,8 @@ def save(suite: Suite, directory: Path, card: str | None = None) -> None:
                     scratch / f"{name}.parquet",
                 )
 
-        columns = {name: pa.array(suite.queries[name], type=pa.string()) for name in tables.QUERIES}
+        written = [*tables.QUERIES, *(name for name in tables.PARAPHRASES if name in suite.queries)]
+        columns = {name: pa.array(suite.queries[name], type=pa.string()) for name in written}
         tables.write(pa.table(columns), scratch / "queries.parquet")
         everywhere = np.ones(suite.correct.shape, dtype=bool)
         write("outcomes", [tables.gather(tables.OUTCOMES, suite.outcomes, ids, names, everywhere)])

@@ -155,6 +155,14 @@ class Suite:
             full_correct=self.correct if self.full_correct is None else self.full_correct,
         )
 
+    def originals(self, rows: Rows) -> Rows:
+        """Return for the queries at `rows` where among them the query stands that each paraphrases, −1 for none."""
+        if "paraphrase_of" not in self.queries:
+            return np.full(len(rows), -1, dtype=np.int64)
+        said = self.queries[["query_id", "paraphrase_of"]].iloc[rows]
+        found: Rows = pd.Index(said["query_id"]).get_indexer(pd.Index(said["paraphrase_of"])).astype(np.int64)
+        return found
+
     def tasks_of(self, rows: Rows) -> list[Task]:
         """Return the tasks that occur among `rows`, in the manifest's order."""
         present = set(self.task[rows].tolist())

@@ -54,6 +54,7 @@ QUERIES = {
     "text": Column(pa.string()),
     "text_sha256": Column(pa.string()),
 }
+PARAPHRASES = {"paraphrase_of": Column(pa.string())}  # a further column of suites that ask the same in other words
 OUTCOMES = {
     "query_id": _key(),
     "model": _key(),

@@ -19,6 +19,7 @@ def validate(suite: "Suite") -> None:
         raise InputError(f"a pool of {len(suite.pool)} models is more than the {MAX_MODELS} that a suite may hold")
     twice_given(pd.Index(suite.queries["query_id"]))
     _validate_tasks(suite)
+    _validate_paraphrases(suite)
     _validate_correct(suite)
     _validate_counts(suite)
     _validate_self_routes(suite)
@@ -70,6 +71,25 @@ def _validate_tasks(suite: "Suite") -> None:
         task = one_of("task of queries.parquet", str(row.task), domains)
         if domains[task] != row.domain:
             raise InputError(f"queries.parquet: task {task} is {row.domain} there, but {domains[task]} in suite.json")
+
+
+def _validate_paraphrases(suite: "Suite") -> None:
+    """Hold paraphrases to their originals: they are split and drawn with them."""
+    queries = suite.queries
+    if "paraphrase_of" not in queries:
+        return
+    mine = queries[queries["paraphrase_of"].notna()]
+    place = pd.Index(queries["query_id"]).get_indexer(pd.Index(mine["paraphrase_of"]))
+    originals = queries.iloc[place.clip(0)]
+    wrong = (place < 0) | originals["paraphrase_of"].notna().to_numpy()
+    for name in ("task", "split", "cluster_id"):
+        wrong |= mine[name].to_numpy() != originals[name].to_numpy()
+    if wrong.any():
+        first = mine[wrong].iloc[0]
+        raise InputError(
+            f"queries.parquet: {first['query_id']!r} is a paraphrase of {first['paraphrase_of']!r}, which has to be a "
+            "query of the same task, split and cluster_id, and no paraphrase itself"
+        )
 
 
 def _validate_correct(suite: "Suite") -> None:

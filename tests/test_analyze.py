@@ -333,7 +333,7 @@ def test_one_command_makes_all_that_the_suite_allows(simulated_dir: Path, tmp_pa
     for _ in range(2):  # what it wrote before it replaces
         assert main([str(simulated_dir), "--out", str(tmp_path / "out"), "--routers", FAST]) == 0
         written.append({path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()})
-    made = {one.name for one in ANALYSES} - {"capability_change"}
+    made = {one.name for one in ANALYSES} - {"capability_change", "modularity"}
     files = written[0]
     assert set(files) == {PAGE} | {f"{name}.{suffix}" for name in made for suffix in ("csv", "png", "svg")}
     assert files == written[1]
@@ -346,6 +346,7 @@ def test_one_command_makes_all_that_the_suite_allows(simulated_dir: Path, tmp_pa
         assert set(pd.read_csv(tmp_path / "out" / f"{name}.csv")["outcomes"]) == {"simulated"}
         assert "simulated outcomes" in " ".join(re.findall(r"<!-- (.*?) -->", files[f"{name}.svg"].decode()))
     assert "- capability_change: the suite has no samples of the base models" in page
+    assert "- modularity: it fits every router once more for each model of the pool; ask for it by" in page
     assert "- left out: routellm: its pool cannot change without a refit" in page
     for one in page.split("\n## ")[1:]:
         lines = [line for line in one.splitlines() if line.startswith("|")]
@@ -380,7 +381,8 @@ def recorded(**changes: Any) -> Suite:
 def test_a_recorded_suite_gets_all_but_what_is_for_simulated_ones(tmp_path: Path, capsys: Any) -> None:
     storage.save(recorded(), tmp_path / "suite")
     out = tmp_path / "out"
-    assert main([str(tmp_path / "suite"), "--out", str(out), "--routers", "best_single,forc,disrouter"]) == 0
+    routers = ("--routers", "best_single,forc,disrouter", "--modularity")
+    assert main([str(tmp_path / "suite"), "--out", str(out), *routers]) == 0
     assert "not made: awareness_noise: agents can be drawn again at another noise" in capsys.readouterr().out
     assert {path.stem for path in out.glob("*.svg")} == {one.name for one in ANALYSES} - {"awareness_noise"}
     page = (out / PAGE).read_text("utf-8")
@@ -395,7 +397,7 @@ def test_what_a_suite_lacks_is_named_and_the_rest_is_made(tmp_path: Path, lacks:
     found = analyze(study(recorded(**{lacks: {}}), "best_single,forc,disrouter"), tmp_path)
     reasons = {name: reason for name, reason in found.items() if isinstance(reason, str)}
     agents = {"routing_shares", "answer_rate", "answered_rejected", "self_assessment", "rejection_time"}
-    expected = {"capability_change", "awareness_noise"} | (agents if lacks == "self_routes" else set())
+    expected = {"capability_change", "awareness_noise", "modularity"} | (agents if lacks == "self_routes" else set())
     assert set(reasons) == expected
     assert f"no {lacks.replace('_', '-')}" in reasons["capability_change"] or lacks == "self_routes"
     assert {path.stem for path in tmp_path.glob("*.csv")} == {one.name for one in ANALYSES} - expected

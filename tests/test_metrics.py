@@ -114,7 +114,7 @@ def test_percent_of_oracle_needs_headroom_above_zero() -> None:
 def test_what_does_not_apply_is_null() -> None:
     row = run(learnable([[1, 1, 1]] * 4, TASKS))["smallest"]
     assert (row.hard_cost, row.unsolvable_cost, row.cost_usd, row.latency_s) == (None,) * 4
-    assert (row.utility_low, row.rank_group, row.published_utility) == (None,) * 3
+    assert (row.utility_low, row.rank_group, row.published_utility) == (None,) * 3  # "short" has a single query
 
 
 def test_seeds_are_repeated_for_those_who_draw_nothing_and_averaged() -> None:

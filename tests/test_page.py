@@ -28,7 +28,8 @@ def a_row(router: str, accuracy: float | None, cost: float | None, rank: int | N
     scores = {"accuracy": accuracy, "cost": cost, "utility": utility}
     nulls = (
         "utility_low utility_high rank_group percent_of_oracle cost_usd latency_s overhead_us unsolvable_cost "
-        "solved_by_all_cost published_accuracy published_cost published_utility fit_seconds route_seconds"
+        "solved_by_all_cost published_accuracy published_cost published_utility fit_seconds route_seconds "
+        "versus_best_single"
     )
     return {
         **dict.fromkeys(nulls.split()),
@@ -58,11 +59,23 @@ def a_row(router: str, accuracy: float | None, cost: float | None, rank: int | N
 
 
 def some_rows(**other: Any) -> list[dict[str, Any]]:
+    versus = {"router": "best_single", "difference": 0.15, "low": 0.12, "high": 0.18, "p": 0.0001, "p_holm": 0.0002}
     return [
         a_row("oracle", 0.9, 0.2, None, percent_of_oracle=100.0, **other),
         a_row("nothing_known", None, None, None, n_queries=0, share=None, per_task=None, **other),
         a_row("forc", 0.7, 0.4, 2, percent_of_oracle=62.5, published_utility=0.51, n_seeds=3, **other),
-        a_row("knn", 0.65, 0.1, 1, utility_low=0.58, utility_high=0.62, rank_group=1, rank_every_call=2, **other),
+        a_row(
+            "knn",
+            0.65,
+            0.1,
+            1,
+            utility_low=0.58,
+            utility_high=0.62,
+            rank_group=1,
+            rank_every_call=2,
+            versus_best_single=versus,
+            **other,
+        ),
         a_row("best_single", 0.5, 0.1, 3, rank_every_call=1, **{"alpha_used": 0.2, **other}),
     ]
 
@@ -93,6 +106,18 @@ def some_results(kind: str = "simulated", rows: list[dict[str, Any]] | None = No
             **suite,
         },
         "skipped": [{"router": "automix", "reason": "the suite has no verifications.parquet"}],
+        "statistics": {
+            "resamples": 2000,
+            "level": 0.95,
+            "interval": "drawn",
+            "test": "compared",
+            "correction": "corrected",
+            "rank_group": "counted",
+            "splits": {
+                "id": {"n_tasks": 2, "n_clusters": 1404, "lacking": None},
+                "ood": {"n_tasks": 1, "n_clusters": 1, "lacking": "an interval cannot be had: there is one query"},
+            },
+        },
         "rows": some_rows() if rows is None else rows,
     }
 
@@ -201,7 +226,7 @@ def test_a_rank_group_and_its_missing_intervals_are_said() -> None:
     rows[0]["rank_every_call"] = 2
     notes = view([some_results(rows=rows)], [{}])["runs"][0]["panels"][0]["notes"]
     assert notes == [
-        "No intervals yet, so small differences may be chance.",
+        "There are no intervals here, so small differences may be chance.",
         "forc stands in the same rank group as the lead.",
         "When every call is paid, forc leads.",
     ]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -111,24 +110,6 @@ def test_file_names_are_safe_and_stay_apart(tmp_path: Path) -> None:
     assert len(names) == len(scenarios)
     assert all(re.fullmatch(r"cost_accuracy_[A-Za-z0-9_.-]{1,80}_id", name) for name in names)
     assert {path.parent for path in plots.draw(rows[: len(some_rows())], SUITE, tmp_path)} == {tmp_path}
-
-
-def test_pareto_optimal_by_hand() -> None:
-    rows = [
-        row("cheap", 0.5, 0.1),
-        row("twin", 0.5, 0.1),  # equal points do not dominate one another
-        row("worse", 0.5, 0.2),
-        row("best", 0.9, 0.9),
-        row("null", None, None),
-        row("oracle", 1.0, 0.0, reference=True),
-    ]
-    assert plots.pareto_optimal(rows) == {"cheap", "twin", "best"}
-
-
-def test_upper_hull_by_hand() -> None:
-    points = np.array([[0.0, 0.2], [1.0, 0.8], [0.5, 0.4], [0.5, 0.7], [0.25, 0.3], [2.0, 0.5], [0.0, 0.1]])
-    assert plots._upper_hull(points).tolist() == [[0.0, 0.2], [0.5, 0.7], [1.0, 0.8]]
-    assert plots._upper_hull(np.empty((0, 2))).shape == (0, 2)
 
 
 @pytest.mark.parametrize(("alpha", "text"), [(0.5, "α = .5"), (0.35, "α = .35"), (0.0, "α = 0"), (1.0, "α = 1")])

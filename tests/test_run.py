@@ -35,14 +35,22 @@ ROW_KEYS = [
     "utility",
     "utility_low",
     "utility_high",
+    "utility_percentile_low",
+    "utility_percentile_high",
+    "utility_seed_sd",
     "rank",
     "rank_every_call",
     "rank_group",
+    "rank_group_every_call",
+    "versus_best_single",
+    "versus_best",
     "percent_of_oracle",
     "accounting",
     "cost_final",
     "cost_every_call",
     "utility_every_call",
+    "utility_every_call_low",
+    "utility_every_call_high",
     "cost_usd",
     "latency_s",
     "overhead_us",
@@ -52,6 +60,7 @@ ROW_KEYS = [
     "solved_by_all_cost",
     "share",
     "per_task",
+    "metrics",
     "published_accuracy",
     "published_cost",
     "published_utility",
@@ -79,7 +88,7 @@ def bench(simulated_dir: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 def test_a_run_writes_what_it_promises(bench: Any, tmp_path: Path, simulated_dir: Path) -> None:
     fast = "routellm,frugalgpt,forc,knn,disrouter"  # the README's commands run them all
     board = bench("--routers", fast, "--scenario", "all", "--split", "all")
-    assert list(board) == ["schema", "run", "suite", "skipped", "rows"]
+    assert list(board) == ["schema", "run", "suite", "skipped", "statistics", "metrics", "rows", "frontiers"]
     assert board["schema"] == 1
     assert board["suite"]["kind"] == "simulated"
     assert all(list(row) == ROW_KEYS for row in board["rows"])
@@ -105,8 +114,8 @@ def test_a_run_writes_what_it_promises(bench: Any, tmp_path: Path, simulated_dir
     decisions, calls = (pq.read_table(out / f"{name}.parquet").to_pandas() for name in ("decisions", "calls"))
     routers = len({r["router"] for r in board["rows"]})
     assert len(decisions) == len(calls) == routers * 3 * len(suite.rows("test"))
-    assert list(decisions) == ["router", "scenario", "seed", "query_id", "model"]
-    assert set(calls) >= {"router", "scenario", "seed", "query_id", "tokens"}
+    assert list(decisions) == ["router", "scenario", "alpha", "seed", "query_id", "model"]
+    assert set(calls) >= {"router", "scenario", "alpha", "seed", "query_id", "tokens"}
     assert not decisions.isna().any().any()
 
 
@@ -225,7 +234,10 @@ REFUSED = {
     "jobs": (["--jobs", "0"], "--jobs is 0"),
     "no refit": (["--no-refit"], "goes with --models"),
     "argument": (["--router", "knn"], "unrecognized arguments: --router"),
-    "number": (["--alpha", "many"], "invalid float value"),
+    "number": (["--alpha", "many"], "--alpha is 'many', but is a number in [0, 1] or FROM:TO:N, such as 0:1:21"),
+    "sweep": (["--alpha", "0:1"], "--alpha is '0:1', but is a number"),
+    "empty sweep": (["--alpha", "1:0:5"], "FROM:TO:N wants 0 <= FROM < TO <= 1"),
+    "bootstrap": (["--bootstrap", "10"], "--bootstrap is 10, but intervals want at least 100 resamples"),
     "signal": (
         ["--routers", "bayes_cascade", "--models", "qwen2.5-3b,qwen2.5-7b", "--no-refit"],
         "cannot run on suite",

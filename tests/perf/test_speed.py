@@ -45,7 +45,7 @@ def test_simulate(benchmark: Any) -> None:
 
 
 def test_fit_route_and_score_the_references_on_all_test_queries(benchmark: Any, full: Suite) -> None:
-    config = toy_config(full, splits=("id", "ood"))
+    config = toy_config(full, splits=("id", "ood"), bootstrap=0)
     specs = [spec for spec in built_in().values() if spec.reference]
 
     def run() -> Any:
