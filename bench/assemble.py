@@ -1,5 +1,6 @@
 """A recording → the suite that is in it so far."""
 
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,16 +17,17 @@ from bench.engines.pool import Pool, PoolEntry
 from bench.items import Item, tasks_of
 from bench.raw import RawReplies, read_settings
 from routers.disrouter.agent import Agent, Decision, hear
+from tasks import storage, tables
 from tasks.answers import normalised
 from tasks.errors import InputError
+from tasks.files import write_whole
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
-from tasks.tables import CHECKPOINTS, REPLIES
 from tasks.types import Manifest, Model
 
 Array = NDArray[Any]
 Replies = Mapping[str, Reply]
-AGENTS = {Agent("", c, scenario).stage: (c, scenario) for c in CHECKPOINTS for scenario in SCENARIOS}
+AGENTS = {Agent("", c, scenario).stage: (c, scenario) for c in tables.CHECKPOINTS for scenario in SCENARIOS}
 _STAGES = ("answers", *AGENTS, "votes", "samples")
 
 
@@ -47,6 +49,7 @@ def assemble(recording: RawReplies, pool: Pool, items: Sequence[Item], name: str
     routed = {key: table for stage, key in AGENTS.items() if (table := self_route(items, said[stage]))}
     shareable = np.array([item.shareable for item in items])
     texts, drawn = measured["answer"], replies_table(items, models, said["samples"])
+    _keep_private(recording.directory, replies_table(items, models, said["samples"], shareable=False))
     suite = Suite(
         manifest=_manifest(recording, pool, items, name).model_copy(
             update={
@@ -62,6 +65,14 @@ def assemble(recording: RawReplies, pool: Pool, items: Sequence[Item], name: str
         read_replies=None if drawn.empty else lambda: drawn,
     )
     return _embedded(suite, items, texts, recording.directory / "embeddings.parquet") if embed else suite
+
+
+def _keep_private(directory: Path, drawn: pd.DataFrame) -> None:
+    """Write samples that no suite may ship to where the training of agents looks for them."""
+    if not drawn.empty:
+        buffer = io.BytesIO()
+        tables.write(storage.replies_table(drawn), buffer)
+        write_whole(directory / "raw" / "replies.parquet", buffer.getvalue())
 
 
 def _queries(items: Sequence[Item]) -> pd.DataFrame:
@@ -146,16 +157,18 @@ def samples(items: Sequence[Item], replies: Sequence[Replies]) -> dict[str, Arra
     return table if (table["n"] >= 0).any() else {}
 
 
-def replies_table(items: Sequence[Item], models: Sequence[str], replies: Sequence[Replies]) -> pd.DataFrame:
-    """Return the samples as text, one row each, with the columns of `tables.REPLIES`; only of what may be shipped."""
+def replies_table(
+    items: Sequence[Item], models: Sequence[str], replies: Sequence[Replies], shareable: bool = True
+) -> pd.DataFrame:
+    """Return the samples as text, one row each, with the columns of `tables.REPLIES`: what may be shipped, or not."""
     rows = [
         (item.query_id, model, i, reply.texts[i], correct, reply.completion_tokens[i])
         for model, of_model in zip(models, replies, strict=True)
         for item in items
-        if item.shareable and (reply := of_model.get(item.query_id)) is not None
+        if item.shareable == shareable and (reply := of_model.get(item.query_id)) is not None
         for i, (correct, _) in enumerate(_judged(item, reply))
     ]
-    return pd.DataFrame(rows, columns=list(REPLIES))
+    return pd.DataFrame(rows, columns=list(tables.REPLIES))
 
 
 def _judged(item: Item, reply: Reply) -> list[tuple[float, str | None]]:

@@ -81,7 +81,7 @@ def load(directory: Path) -> Suite:
         self_routes=_load_self_routes(directory / "self_routes.parquet", ids, names),
         embeddings=_load_embeddings(directory / "embeddings.parquet", ids),
         posteriors=_load_posteriors(directory / "posteriors.parquet", ids, names),
-        read_replies=partial(_load_replies, replies) if replies.exists() else None,
+        read_replies=partial(load_replies, replies) if replies.exists() else None,
         sha256=directory_hash(directory, present),
     )
 
@@ -119,7 +119,8 @@ def _dense(
     return found
 
 
-def _load_replies(path: Path) -> pd.DataFrame:
+def load_replies(path: Path) -> pd.DataFrame:
+    """Return sampled replies from a file of the columns `tables.REPLIES`; `InputError` where it is none."""
     table = tables.read(path, tables.REPLIES)
     plain = {name: table[name].cast(tables.REPLIES[name].type) for name in table.column_names}
     replies: pd.DataFrame = pa.table(plain).to_pandas()
@@ -220,7 +221,7 @@ def save(suite: Suite, directory: Path, card: str | None = None) -> None:
                 present = ~np.isnan(next(iter(arrays.values())))
                 write(name, [tables.gather(columns_of, arrays, ids, names, present)])
         if suite.replies is not None:
-            write("replies", [_replies_table(suite.replies)])
+            write("replies", [replies_table(suite.replies)])
         write(
             "self_routes",
             [
@@ -249,7 +250,8 @@ def save(suite: Suite, directory: Path, card: str | None = None) -> None:
             write_whole(scratch / "README.md", card)
 
 
-def _replies_table(replies: pd.DataFrame) -> pa.Table:
+def replies_table(replies: pd.DataFrame) -> pa.Table:
+    """Return sampled replies as `replies.parquet` holds them, with the columns of `tables.REPLIES`."""
     columns = {
         name: pa.array(replies[name], type=column.type, from_pandas=True)
         for name, column in tables.REPLIES.items()

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import replies as recorded
+from bench.assemble import assemble
 from bench.items import items
+from bench.raw import RawReplies
 from routers.disrouter import prompts as agent
 from routers.disrouter.examples import COLUMNS, Examples, accepts, build
 from routers.disrouter.extract import by_marks, by_model
@@ -23,7 +24,7 @@ from tasks import catalog, graded, prompts, storage
 from tasks.errors import InputError
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
-from tests.test_collect import ITEMS, record
+from tests.test_collect import ITEMS, POOL, record
 from tests.toys import toy_suite
 
 QUESTIONS = graded.questions("addition", "train", 40)
@@ -327,15 +328,16 @@ def test_replies_of_a_recording_are_read_even_if_they_never_ship(tmp_path: Path)
     record(tmp_path / "r")
     suite = storage.load(tmp_path / "r" / "suite")
     secret = [replace(item, shareable=False) for item in ITEMS]
-    found = recorded.sampled(tmp_path / "r", secret, "adder-4")
+    private = assemble(RawReplies(tmp_path / "r"), POOL, secret, "secret", embed=False)
+    assert private.read_replies is None
+    kept = storage.load_replies(tmp_path / "r" / "raw" / "replies.parquet")
+    found = kept[kept["model"] == "adder-4"].reset_index(drop=True)
     shipped = suite.replies[suite.replies["model"] == "adder-4"].reset_index(drop=True)  # type: ignore[index]
     pd.testing.assert_frame_equal(found, shipped, check_dtype=False)
     bare = replace(suite, read_replies=None)
     assert build(bare, "adder-4", replies=found).table.equals(build(suite, "adder-4").table)
-    with pytest.raises(InputError, match="holds no samples of adder-7"):
-        recorded.sampled(tmp_path / "r", secret, "adder-7")
-    with pytest.raises(InputError, match="is no recording"):
-        recorded.sampled(tmp_path, secret, "adder-4")
+    with pytest.raises(InputError, match="adder-7 has no sampled replies"):
+        build(bare, "adder-7", replies=kept)
 
 
 def test_a_data_set_is_written_whole_and_the_same_twice(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def _sampled(suite: Suite, model: str, replies: pd.DataFrame | None) -> dict[str
     if given is None:
         raise InputError(
             f"suite {suite.manifest.name} has no sampled replies as text; record the stage samples, or give the "
-            "replies of a recording's raw folder (bench.replies)"
+            "replies.parquet of a recording's raw folder"
         )
     lacking = [name for name, column in tables.REPLIES.items() if column.required and name not in given]
     if lacking:

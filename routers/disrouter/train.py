@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from routers.disrouter import branch, examples, probe, rl, sft, training, verl
@@ -120,11 +119,7 @@ def _replies(suite: Suite, where: str, given: Path | None) -> pd.DataFrame | Non
     path = given or (kept if suite.replies is None and kept.is_file() else None)
     if path is None:
         return None
-    try:
-        found: pd.DataFrame = pq.read_table(path).to_pandas()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as Parquet ({' '.join(str(error).split())[:120]})") from None
-    return found
+    return storage.load_replies(path)
 
 
 def _recipe(args: Namespace) -> Recipe:
