@@ -149,6 +149,13 @@ ANALYSES = (
         charts.modularity,
     ),
     Analysis(
+        "oracle_probability",
+        "RouterEval's r_o(p)",
+        "How often an oracle that otherwise guesses must be right to do as well as a router.",
+        lambda study: comparisons.oracle_probability(study.runs),
+        charts.oracle_probability,
+    ),
+    Analysis(
         "awareness_noise",
         "Tables 2, 3 and 5",
         "Utility of the cascade by the noise with which its agents see how hard a query is for them.",

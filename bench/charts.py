@@ -96,6 +96,25 @@ def smaller_pool(frame: pd.DataFrame, about: About) -> "Figure":
     return _dots(frame, ["full", "smaller", "published"], about, ("split", "scenario"), "utility")
 
 
+def oracle_probability(frame: pd.DataFrame, about: About) -> "Figure":
+    """Draw utility over p of an oracle that is right with probability p, and where routers stand; agents by name."""
+    import seaborn as sns
+
+    frame = frame[frame["split"].notna()]
+    look = _by(frame["scenario"], list(SCENARIOS))
+    figure, panels = _panels(frame, about, ("split",), height=3.2)
+    for axes, part in panels:
+        line = {"hue": "scenario", "palette": look["palette"], "linewidth": 0.9}
+        guessing = part["router"].isin(["random", "oracle_utility"])
+        sns.lineplot(part[guessing], x="p", y="utility", ax=axes, legend=False, **line)
+        sns.scatterplot(part[~guessing], x="p", y="utility", s=20, ax=axes, legend=False, **look)
+        for row in part[part["router"].str.startswith("disrouter")].itertuples():
+            axes.annotate(row.router, (row.p, row.utility), (4, -6), textcoords="offset points", size=6)
+        axes.set(xlabel="p: probability of the best choice", ylabel="utility")
+        sns.despine(ax=axes)
+    return _legend(figure, look)
+
+
 def modularity(frame: pd.DataFrame, about: About) -> "Figure":
     """Draw changes of utility, a line for each router and a dot for each model; a panel for each split and change."""
     how = frame["change"] + np.where(frame["refit"].astype(bool), ", fitted again", ", not fitted again")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from bench.analyses import Lines, config, parts
+from bench.analyses import Lines, config, macro, parts
 from bench.decisions import decisions, predict
 from bench.evaluate import Progress, Routed, evaluate, usable
 from bench.metrics import Row, rows
@@ -14,7 +14,7 @@ from bench.replay import Ledger, ReplayEnv, query_view, recorded_for, settle
 from routers.base import AlphaMode
 from routers.registry import RouterSpec, built_in
 from tasks.errors import InputError
-from tasks.scenarios import BALANCE, SCENARIOS
+from tasks.scenarios import BALANCE, SCENARIOS, utility
 from tasks.suite import Suite
 
 REFIT = "its pool cannot change without a refit"
@@ -119,6 +119,26 @@ def easy_hard_cost(runs: Runs) -> pd.DataFrame:
     if not lines:
         raise InputError("no router can run on the suite")
     lines.sort(key=lambda line: (line["split"], -np.nan_to_num(line["difference"]), line["router"]))
+    return pd.DataFrame(lines + [{"router": name, "left_out": why} for name, why in runs.left_out.items()])
+
+
+def oracle_probability(runs: Runs) -> pd.DataFrame:
+    """Return each router's utility, and the p of RouterEval's r_o(p) that reaches it.
+
+    r_o(p) takes the best choice with probability p and any model, all alike, otherwise: its utility is a line from
+    `random` at p = 0 to `oracle_utility` at p = 1, both of which are lines of the frame. Below 0 a router is worse than
+    chance.
+    """
+    lines: Lines = []
+    for split, tested in parts(runs.suite).items():
+        correct, task = runs.suite.correct[tested].astype(np.float64), runs.suite.task[tested]
+        for name, scenario in SCENARIOS.items():
+            worth = utility(correct, runs.suite.pool.costs, scenario.alpha)
+            low, high = macro(worth.mean(axis=1), task), macro(worth.max(axis=1), task)
+            mine = {row.router: row.utility for row in runs.full_rows if (row.split, row.scenario) == (split, name)}
+            for router, reached in {"random": low, "oracle_utility": high, **mine}.items():
+                p = (reached - low) / (high - low) if high > low else float("nan")
+                lines.append({"split": split, "scenario": name, "router": router, "utility": reached, "p": p})
     return pd.DataFrame(lines + [{"router": name, "left_out": why} for name, why in runs.left_out.items()])
 
 

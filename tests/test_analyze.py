@@ -433,7 +433,7 @@ def test_names_are_data_on_the_page(tmp_path: Path) -> None:
     plain, odd = recorded(), renamed(recorded(), "a|b <b> `c`")
     for suite, out in ((plain, tmp_path / "plain"), (odd, tmp_path / "odd")):
         found = analyze(study(suite, "disrouter"), out)
-        assert sum(isinstance(frame, pd.DataFrame) for frame in found.values()) == 9
+        assert sum(isinstance(frame, pd.DataFrame) for frame in found.values()) == 10
     pages = [(tmp_path / name / PAGE).read_text("utf-8") for name in ("plain", "odd")]
     cells = [[len(re.findall(r"(?<!\\)\|", line)) for line in page.splitlines()] for page in pages]
     assert cells[0] == cells[1]
@@ -475,3 +475,24 @@ def test_a_frame_gives_the_same_bytes(tmp_path: Path) -> None:
     frame, about = analyses.threshold_curve(), {"name": "made-up", "kind": "recorded"}
     first, second = (charts.write(frame, charts.threshold_curve, about, tmp_path / name) for name in ("a", "b"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_the_oracle_that_guesses_reaches_what_a_router_reaches(simulated: Suite) -> None:
+    runs = study(simulated, "forc,disrouter").runs
+    frame = comparisons.oracle_probability(runs)
+    ends = frame.pivot_table("p", ["split", "scenario"], "router")[["random", "oracle_utility"]]
+    assert (ends["random"] == 0).all()
+    assert (ends["oracle_utility"] == 1).all()
+    reached = {(row.router, row.split, row.scenario): row.utility for row in runs.full_rows}
+    rng = np.random.default_rng(0)
+    line = frame[(frame["router"] == "forc") & (frame["split"] == "id") & (frame["scenario"] == "balance")].iloc[0]
+    assert line["utility"] == reached["forc", "id", "balance"]
+    rows = simulated.rows("test", "id")
+    worth = simulated.correct[rows] - 0.5 * simulated.pool.costs
+    drawn = []
+    for _ in range(50):  # an oracle that is right with probability p, simulated
+        guess = worth[np.arange(len(rows)), rng.integers(0, worth.shape[1], len(rows))]
+        drawn.append(
+            analyses.macro(np.where(rng.random(len(rows)) < line["p"], worth.max(axis=1), guess), simulated.task[rows])
+        )
+    assert np.mean(drawn) == pytest.approx(line["utility"], abs=0.005)
