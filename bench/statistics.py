@@ -93,21 +93,22 @@ class Bootstrap:
         return found
 
     def bca(self, level: float = LEVEL) -> Floats:
-        """Return (2, C) bias-corrected and accelerated intervals (Efron 1987); NaN where they do not exist.
+        """Return (2, C) bias-corrected and accelerated intervals (Efron 1987), those of `scipy.stats.bootstrap`.
 
-        The acceleration of several samples is that of Davison and Hinkley (1997, Eq. 5.36 ff.), as in SciPy.
+        NaN where they do not exist: where resampling changes nothing, or every resample lies on one side.
         """
         tail = (1.0 - level) / 2
         below, at = ((self.resampled < self.estimate).mean(axis=0), (self.resampled == self.estimate).mean(axis=0))
         shift = norm.ppf(below + at / 2)
+        usable = (np.ptp(self.resampled, axis=0) >= TIED) & np.isfinite(shift)
+        shift = np.where(usable, shift, 0.0)
         peers = self.clusters.peers[:, None].astype(np.float64)
         cubes, squares = (np.sum((self.influence / peers) ** power, axis=0) for power in (3, 2))
-        spread = np.ptp(self.resampled, axis=0) >= TIED
-        acceleration = np.divide(cubes, 6.0 * squares**1.5, out=np.zeros_like(cubes), where=spread)
+        acceleration = np.divide(cubes, 6.0 * squares**1.5, out=np.zeros_like(cubes), where=usable)
         wanted = shift + norm.ppf([[tail], [1.0 - tail]])
         at_quantile = norm.cdf(shift + wanted / (1.0 - acceleration * wanted))
         found = np.full((2, len(shift)), np.nan)
-        for column in np.flatnonzero(spread & np.isfinite(shift)):
+        for column in np.flatnonzero(usable):
             found[:, column] = np.quantile(self.resampled[:, column], at_quantile[:, column])
         return found
 

@@ -52,7 +52,13 @@ class _Row(_Scores):
     rank: int | None
     rank_every_call: int | None
     rank_group: int | str | None
+    rank_group_every_call: int | None
     versus_best_single: _Versus | None
+    versus_best: _Versus | None
+    utility_seed_sd: float | None
+    utility_every_call_low: float | None
+    utility_every_call_high: float | None
+    metrics: dict[str, float | None]
     percent_of_oracle: float | None
     utility_every_call: float | None
     easy_cost: float | None

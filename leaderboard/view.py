@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.field_metrics import METRICS
 from bench.frontier import pareto_optimal
 from bench.plots import COST_ACCURACY, EASY_HARD, SPLITS, alpha_label, figure_name, label, panels
 from bench.sweep_plot import FRONTIER
@@ -200,8 +201,8 @@ def signed(value: float | None) -> str:
     return text if value is None or text.startswith("−") else f"+{text}"
 
 
-def _interval(row: Row, form: str = "{}") -> str:
-    low, high = row["utility_low"], row["utility_high"]
+def _interval(row: Row, form: str = "{}", key: str = "utility") -> str:
+    low, high = row[f"{key}_low"], row[f"{key}_high"]
     return "" if low is None or high is None else form.format(f"{decimal(low)} to {decimal(high)}")
 
 
@@ -242,14 +243,18 @@ def _router(row: Row) -> Dict:
     return _cell(row["router"], note=f"prompted at {alpha_label(row['alpha_used'])}" if other else "")
 
 
-def _over_best(row: Row) -> Dict:
-    """Return the paired difference to best_single with its interval, and p after Holm's correction."""
-    versus = row["versus_best_single"]
-    if versus is None:
-        return _cell(None)
-    span = f"{signed(versus['low'])} to {signed(versus['high'])}, " if versus["low"] is not None else ""
-    p = "p < .001" if versus["p_holm"] < 0.001 else f"p = {decimal(versus['p_holm'])}"
-    return _cell(versus["difference"], signed(versus["difference"]), f"{span}{p}")
+def _over(key: str) -> Callable[[Row], Dict]:
+    """Return the cell of a paired difference with its interval, and p after Holm's correction."""
+
+    def cell(row: Row) -> Dict:
+        versus = row[key]
+        if versus is None:
+            return _cell(None)
+        span = f"{signed(versus['low'])} to {signed(versus['high'])}, " if versus["low"] is not None else ""
+        p = "p < .001" if versus["p_holm"] < 0.001 else f"p = {decimal(versus['p_holm'])}"
+        return _cell(versus["difference"], signed(versus["difference"]), f"{span}{p}")
+
+    return cell
 
 
 def _difference(row: Row) -> Dict:
@@ -269,7 +274,11 @@ MAIN = (
     ),
     ROUTER,
     Column("Utility", lambda row: _cell(row["utility"], note=_interval(row)), "accuracy − α · cost"),
-    Column("Over best_single", _over_best, "paired difference in utility; p corrected for all pairs of routers"),
+    Column(
+        "Over best_single",
+        _over("versus_best_single"),
+        "paired difference in utility; p corrected for all pairs of routers",
+    ),
     Column("Accuracy", _number("accuracy")),
     Column("Cost", _number("cost"), "of a query; the dearest model costs at most 1", descending=False),
     Column("Utility, all calls paid", _number("utility_every_call"), "utility when every call is paid"),
@@ -316,12 +325,27 @@ def _details(identity: str, about: str, rows: Sequence[Row]) -> list[Dict]:
     ]
     tables.append(("Cost by difficulty of the query", DIFFICULTY))
     tables.append(("Share of queries answered by each model", [_share(model) for model in models]))
+    tables.append(("Compared with the best router; all calls paid; seeds", COMPARISON))
+    tables.append(("Metrics of the field", [_metric(name) for name in rows[0]["metrics"]]))
     return [
         {"summary": title, "table": _table(f"{identity}-{i}", f"{title}. {about}", (ROUTER, *columns), rows)}
         for i, (title, columns) in enumerate(tables)
     ]
 
 
+COMPARISON = (
+    Column("Over the best router", _over("versus_best"), "paired difference in utility to the first in rank"),
+    Column(
+        "Utility, all calls paid",
+        lambda row: _cell(row["utility_every_call"], note=_interval(row, key="utility_every_call")),
+    ),
+    Column(
+        "Rank group, all calls paid",
+        lambda row: _cell(row["rank_group_every_call"], _whole(row["rank_group_every_call"])),
+        descending=False,
+    ),
+    Column("Standard deviation over seeds", _number("utility_seed_sd"), descending=False),
+)
 DIFFICULTY = (
     Column("Solved by all", _number("solved_by_all_cost"), "every model is right", descending=False),
     Column("Easy", _number("easy_cost"), "one of the cheaper models is right", descending=False),
@@ -332,6 +356,12 @@ DIFFICULTY = (
 
 def _per_task(task: str, name: str) -> Column:
     return Column(task, lambda row: _cell((row["per_task"] or {}).get(task, {}).get(name)), descending=name != "cost")
+
+
+def _metric(name: str) -> Column:
+    better = METRICS[name].higher_is_better if name in METRICS else True
+    hint = METRICS[name].definition if name in METRICS else ""
+    return Column(name.replace("_", " "), lambda row: _cell(row["metrics"][name]), hint, descending=better)
 
 
 def _share(model: str) -> Column:

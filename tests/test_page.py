@@ -29,7 +29,8 @@ def a_row(router: str, accuracy: float | None, cost: float | None, rank: int | N
     nulls = (
         "utility_low utility_high rank_group percent_of_oracle cost_usd latency_s overhead_us unsolvable_cost "
         "solved_by_all_cost published_accuracy published_cost published_utility fit_seconds route_seconds "
-        "versus_best_single"
+        "versus_best_single versus_best rank_group_every_call utility_seed_sd "
+        "utility_every_call_low utility_every_call_high"
     )
     return {
         **dict.fromkeys(nulls.split()),
@@ -54,6 +55,7 @@ def a_row(router: str, accuracy: float | None, cost: float | None, rank: int | N
         "hard_cost": None if cost is None else cost + 0.05,
         "share": {"small": 0.75, "large": 0.25},
         "per_task": {"arithmetic": scores, "history": scores},
+        "metrics": {"regret": 0.1, "auroc": None},
         **other,
     }
 
@@ -303,7 +305,7 @@ def test_a_simulated_suite_is_marked_at_the_top_and_in_every_caption(kind: str, 
     html = built(tmp_path, some_results(kind))
     outline, simulated = Outline(html), kind == "simulated"
     captions = re.findall(r"<caption[^>]*>(.*?)</caption>", html)
-    assert len(captions) == 6
+    assert len(captions) == 8
     assert all(("Simulated outcomes" in caption) == simulated for caption in captions)
     assert any(a.get("class") == "simulated" for _, a in outline.tags) == simulated
     assert ("Everything is assumed." in html) == simulated

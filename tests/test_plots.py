@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from bench import plots
+from bench import plots, sweep_plot
 
 SUITE = {"name": "made-up", "kind": "simulated"}
 
@@ -115,3 +115,22 @@ def test_file_names_are_safe_and_stay_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("alpha", "text"), [(0.5, "α = .5"), (0.35, "α = .35"), (0.0, "α = 0"), (1.0, "α = 1")])
 def test_alpha_label(alpha: float, text: str) -> None:
     assert plots.alpha_label(alpha) == text
+
+
+@pytest.mark.parametrize("name", ["forc", "$a_b$", "模型", "x" * 300])
+def test_a_sweep_is_one_figure_a_split_whose_bytes_repeat(name: str, tmp_path: Path) -> None:
+    rows = [
+        {**one, "scenario": None, "alpha": alpha, "split": split}
+        for alpha in (0.0, 0.25, 1.0)
+        for split in ("id", "ood")
+        for one in [*some_rows(), row(name, 0.6 - alpha / 9, 0.3 - alpha / 9)]
+    ]
+    first, second = (sweep_plot.draw(rows, SUITE, tmp_path / place) for place in ("a", "b"))
+    assert [path.name for path in first] == [
+        f"frontier_{split}.{kind}" for split in ("id", "ood") for kind in ("png", "svg", "csv")
+    ]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    shown = svg_text(tmp_path / "a" / "frontier_id.svg")
+    assert "3 alphas, α = 0 to 1, in-domain" in shown
+    assert "simulated outcomes, made-up" in shown
+    assert name in pd.read_csv(tmp_path / "a" / "frontier_id.csv")["router"].tolist()

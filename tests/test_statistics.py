@@ -1,5 +1,6 @@
 """The bootstrap against SciPy, tests against closed forms, and who may share a rank group."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,12 @@ def test_what_never_varies_has_no_interval() -> None:
     assert np.isnan(boot.percentile()[:, 0]).all()
     assert np.isnan(boot.bca()[:, 0]).all()
     assert np.isfinite(boot.bca()[:, 1]).all()
+
+
+def test_resamples_on_one_side_have_no_bca_interval() -> None:
+    boot = bootstrap(np.arange(6.0)[:, None], singles([0] * 6), "macro", 100)
+    shifted = replace(boot, estimate=boot.resampled.max(axis=0) + 1.0)
+    assert np.isnan(shifted.bca()).all()
 
 
 # --- tests and groups -------------------------------------------------------------------------------------------------
