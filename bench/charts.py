@@ -108,8 +108,9 @@ def oracle_probability(frame: pd.DataFrame, about: About) -> "Figure":
         guessing = part["router"].isin(["random", "oracle_utility"])
         sns.lineplot(part[guessing], x="p", y="utility", ax=axes, legend=False, **line)
         sns.scatterplot(part[~guessing], x="p", y="utility", s=20, ax=axes, legend=False, **look)
-        for row in part[part["router"].str.startswith("disrouter")].itertuples():
-            axes.annotate(row.router, (row.p, row.utility), (4, -6), textcoords="offset points", size=6)
+        named = part[part["router"].str.startswith("disrouter")]
+        for name, p, reached in zip(named["router"], named["p"], named["utility"], strict=True):
+            axes.annotate(name, (p, reached), (4, -6), textcoords="offset points", size=6)
         axes.set(xlabel="p: probability of the best choice", ylabel="utility")
         sns.despine(ax=axes)
     return _legend(figure, look)

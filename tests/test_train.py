@@ -281,7 +281,7 @@ def test_a_finished_training_is_not_done_again_and_other_settings_are_refused(
     before = (agents["sft"] / "model.safetensors").stat().st_mtime_ns
     _train(world, "sft", *SFT)
     assert (agents["sft"] / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(InputError, match=r"other settings \(epochs = 3.0, now 1.0\)"):
+    with pytest.raises(InputError, match=r"holds an agent with other settings \(epochs = 3.0, now 1.0\)"):
         _train(world, "sft", *SFT[2:])
 
 
@@ -421,3 +421,14 @@ def test_what_verl_gets(tmp_path: Path) -> None:
     assert "algorithm.adv_estimator=reinforce_plus_plus" in launch
     assert "actor_rollout_ref.actor.optim.lr=1e-06" in launch
     assert subprocess.run(["/bin/bash", "-n", folder / "launch.sh"], check=False).returncode == 0
+
+
+def test_a_folder_that_is_no_agent_is_left_alone_before_anything_is_computed(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISROUTER_MODELS", str(world / "models"))
+    (tmp_path / "sft" / "a").mkdir(parents=True)
+    (tmp_path / "sft" / "a" / "thesis.txt").write_text("mine")
+    monkeypatch.setattr(training, "fit", lambda _: pytest.fail("trained"))
+    with pytest.raises(InputError, match="holds no training.json, so it is left alone"):
+        train.main(["sft", "--agent", "a", "--suite", str(world / "suite"), "--out", str(tmp_path)])

@@ -3,6 +3,7 @@
 Beside the weights lie `training.json` (settings, data, base), `log.csv` and `log.png`.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,19 @@ _SHAPE = (
 )
 
 
+def home(suite: Suite, agent: str) -> Path | None:
+    """Return the folder of a suite's model on this machine; None where it has none here."""
+    recorded = suite.manifest.parameters.get("pool", [])
+    named = [entry.get("folder") for entry in recorded if isinstance(entry, dict) and entry.get("model") == agent]
+    places = (place for name in named or [agent] for place in folders(str(name or agent)))
+    return next((place for place in places if (place / "config.json").is_file()), None)
+
+
 def base(suite: Suite, agent: str) -> str:
     """Return the folder or hub id of a suite's model; raises `InputError` where neither is known."""
     model = suite.pool[suite.pool.index_of(agent)]
-    recorded = suite.manifest.parameters.get("pool", [])
-    named = [entry.get("folder") for entry in recorded if isinstance(entry, dict) and entry.get("model") == agent]
-    for name in [str(name) for name in named if name] or [agent]:
-        for folder in folders(name):
-            if (folder / "config.json").is_file():
-                return str(folder)
-    if model.source:
-        return str(model.source)
+    if found := home(suite, agent) or model.source:
+        return str(found)
     raise InputError(
         f"suite {suite.manifest.name} does not say where {agent} is found; put its folder under ${MODELS_VARIABLE}, or "
         "name one with --start"
@@ -49,6 +52,12 @@ def description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / MARKER} cannot be read ({error}); train the agent again") from None
     return found
+
+
+def fingerprint(folder: Path) -> str | None:
+    """Return the sha256 of what is told of an agent's training, which another one changes; None for other models."""
+    path = folder / MARKER
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def refuse_other(folder: Path, agent: str, base_folder: Path | None = None) -> None:

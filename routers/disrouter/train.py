@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from routers.disrouter import branch, examples, probe, rl, sft, training, verl
-from routers.disrouter.checkpoint import base, refuse_other
+from routers.disrouter.checkpoint import base, fingerprint, home, refuse_other
 from routers.disrouter.training import PAPER, Recipe, Stage
 from tasks import gold, storage
 from tasks.cli import Parser, console, run
@@ -62,9 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = args.start or (base(suite, args.agent) if args.way == "sft" else str(args.out / "sft" / args.agent))
     if args.way != "sft" and not args.start and not Path(start).is_dir():
         raise InputError(f"{start} is not there: rl starts from the agent that sft makes; train it, or name --start")
-    refuse_other(Path(start), args.agent)
+    refuse_other(Path(start), args.agent, home(suite, args.agent))
     recipe = _recipe(args)
-    settings = {"start": Path(start).name, "suite_sha256": suite.sha256, **recipe.model_dump()}
+    started = {"start": Path(start).name, "start_sha256": fingerprint(Path(start))}
+    settings = {**started, "suite_sha256": suite.sha256, **recipe.model_dump()}
     with training.unfinished(directory, settings) as work:
         if work is not None:
             begun = time.monotonic()

@@ -80,7 +80,7 @@ def arguments(recipe: Recipe, work: Path, sequences: int) -> dict[str, Any]:
         "logging_steps": 1,
         "logging_first_step": True,
         "save_strategy": "steps",
-        "save_steps": 10,
+        "save_steps": 0.1,  # of all
         "save_total_limit": 2,
         "report_to": "none",
         "seed": recipe.seed,
@@ -149,6 +149,8 @@ def unfinished(directory: Path, settings: Mapping[str, Any]) -> Iterator[Path | 
     Raises `InputError` where the agent there, or the unfinished training, has other settings, and where another
     process trains it. The saves are removed when the agent stands.
     """
+    if directory.exists() and not (directory / MARKER).is_file():
+        raise InputError(f"{directory} holds no {MARKER}, so it is left alone; name another --out")
     done = description(directory).get("settings")
     if done is not None:
         if done != settings:
