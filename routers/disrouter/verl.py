@@ -40,17 +40,23 @@ python -m verl.trainer.main_ppo \\
   data.train_files="$$PWD/train.parquet" \\
   data.val_files="$$PWD/validation.parquet" \\
   data.train_batch_size=$batch_size \\
+  data.max_prompt_length=2048 \\
+  data.filter_overlong_prompts=True \\
   data.max_response_length=$max_tokens \\
   reward.custom_reward_function.path="$$PWD/reward.py" \\
   reward.custom_reward_function.name=compute_score \\
   actor_rollout_ref.model.path="$${START:?set START to the folder of the SFT agent}" \\
   actor_rollout_ref.actor.optim.lr=$learning_rate \\
   actor_rollout_ref.actor.ppo_mini_batch_size=$batch_size \\
+  actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=$micro_batch \\
   actor_rollout_ref.actor.use_kl_loss=False \\
   actor_rollout_ref.rollout.name=vllm \\
   actor_rollout_ref.rollout.n=$n_generations \\
+  actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=$micro_batch \\
   actor_rollout_ref.rollout.temperature=1.0 \\
   trainer.total_epochs=$epochs \\
+  trainer.logger=console \\
+  trainer.nnodes=1 \\
   trainer.n_gpus_per_node="$${GPUS:-8}" \\
   "$$@"
 """
