@@ -105,6 +105,7 @@ def test_the_figures_in_the_readme_are_those_of_the_run_it_names(desk: Path) -> 
         "FrugalGPT": "frugalgpt",
         "RouteLLM": "routellm",
         "AutoMix": "automix",
+        "DiSRouter, agents": "disrouter_prompted",
         "best possible": "oracle_utility",
         "best single model in": "best_single_hindsight",
         "random": "random",
