@@ -98,7 +98,8 @@ class Bootstrap:
         The acceleration of several samples is that of Davison and Hinkley (1997, Eq. 5.36 ff.), as in SciPy.
         """
         tail = (1.0 - level) / 2
-        below, at = ((self.resampled < self.estimate).mean(axis=0), (self.resampled == self.estimate).mean(axis=0))
+        apart = self.resampled - self.estimate
+        below, at = (apart <= -TIED).mean(axis=0), (np.abs(apart) < TIED).mean(axis=0)
         shift = norm.ppf(below + at / 2)
         peers = self.clusters.peers[:, None].astype(np.float64)
         cubes, squares = (np.sum((self.influence / peers) ** power, axis=0) for power in (3, 2))
