@@ -268,7 +268,7 @@ def _places(
 
 def _codes(file: str, name: str, column: pa.ChunkedArray, allowed: Sequence[float]) -> NDArray[np.int64]:
     values = _numbers(f"{file}: {name}", column, pa.float64())
-    codes = pd.Index(allowed, dtype="float64").get_indexer(pd.Index(values)).astype(np.int64)
+    codes = pd.Index(np.array(allowed, dtype=np.float64)).get_indexer(pd.Index(values)).astype(np.int64)
     if (codes < 0).any():
         raise InputError(f"{file}: {name} {values[codes.argmin()]:g} is none of the run's ({examples(allowed)})")
     return codes

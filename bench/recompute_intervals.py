@@ -111,15 +111,17 @@ def intervals(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
                 limits = zip(("utility_percentile_low", "utility_percentile_high"), mean.percentile(), strict=True)
                 found[name] |= limits
             for to, other in (("versus_best_single", "best_single"), ("versus_best", _leader(groups))):
-                for name in ranked.keys() - {other} if other in ranked else ():
-                    found[name][to] = _versus(ranked[name], ranked[other], other) | {"p_holm": corrected[name, other]}
+                for name in ranked:
+                    if name != other and other in ranked:
+                        versus = _versus(ranked[name], ranked[other], other)
+                        found[name][to] = versus | {"p_holm": corrected[name, other]}
     return found
 
 
-def _leader(groups: Sequence[Group]) -> str | None:
+def _leader(groups: Sequence[Group]) -> str:
     """Return the ranked router that none beats, the first by name."""
     utilities = {g.router: g.utilities["utility"] for g in groups if not g.facts.reference}
-    return min((name for name in utilities if utilities[name] >= max(utilities.values()) - 1e-12), default=None)
+    return min((name for name in utilities if utilities[name] >= max(utilities.values()) - 1e-12), default="")
 
 
 def _versus(mine: Mean, other: Mean, name: str) -> dict[str, Any]:

@@ -118,10 +118,10 @@ def _write_ledgers(directory: Path, suite: Suite, routed: Sequence[Routed]) -> N
     calls["tokens"] = pa.array(np.nan_to_num(tokens).astype(np.int64), mask=np.isnan(tokens))
     for name, columns in (("decisions", decisions), ("calls", calls)):
         tables.write(pa.table(_keys(suite, routed) | columns), directory / f"{name}.parquet")
-    telling = [one for one in routed if one.predicted is not None]
-    told = np.concatenate([np.empty(0), *(np.ravel(one.predicted) for one in telling)])
+    told = np.concatenate([np.empty(0), *(one.predicted.ravel() for one in routed if one.predicted is not None)])
     predicted = pa.FixedSizeListArray.from_arrays(pa.array(told), len(suite.pool))
-    tables.write(pa.table(_keys(suite, telling) | {"predicted": predicted}), directory / PREDICTIONS)
+    telling = _keys(suite, [one for one in routed if one.predicted is not None])
+    tables.write(pa.table(telling | {"predicted": predicted}), directory / PREDICTIONS)
 
 
 def _keys(suite: Suite, routed: Sequence[Routed]) -> dict[str, pa.Array]:

@@ -83,7 +83,8 @@ class Group:
 
     def gains(self, accounting: str) -> Floats:
         """Return the utility of every query (n,), the mean over seeds."""
-        return np.mean([s.correct - self.scenario.alpha * s.costs[accounting] for s in self.seeds], axis=0)
+        each = [s.correct - self.scenario.alpha * s.costs[accounting] for s in self.seeds]
+        return np.asarray(np.mean(each, axis=0), dtype=np.float64)
 
     @cached_property
     def utilities(self) -> dict[str, float]:
@@ -126,14 +127,14 @@ def prompt(scenario: Scenario) -> str:
 
 def _measured(suite: Suite, facts: Declared, under: str, seed: int, done: Choices, mine: Bools) -> Measured:
     rows, chosen = done.rows[mine], done.chosen[mine]
-    told = {"chosen": chosen, "predicted": None if done.predicted is None else done.predicted[mine]}
+    predicted = None if done.predicted is None else done.predicted[mine]
     correct, seconds, dollars = (_outcome(suite, name)[rows] for name in ("correct", "latency_s", "cost_usd"))
     n, k = correct.shape
     if facts.drawn:  # every model with equal chance, so that expectations are plain means over the pool
         cost = np.full(n, sum(model.cost for model in suite.pool) / k)
         costs = dict.fromkeys(("final", "every_call", "every_call_and_verify"), cost)
         means = (correct.mean(axis=1), costs, seconds.mean(axis=1), dollars.mean(axis=1))
-        return Measured(seed, *means, share=np.full((n, k), 1 / k), **told)
+        return Measured(seed, *means, np.full((n, k), 1 / k), chosen, predicted)
     own = suite.self_routes.get((facts.checkpoint, under), {}) if facts.delivers.value == "agent" else None
     if own is not None and not own:
         raise InputError(
@@ -166,7 +167,7 @@ def _measured(suite: Suite, facts: Declared, under: str, seed: int, done: Choice
             latency[:] = np.nan
     costs = {"final": final, "every_call": every, "every_call_and_verify": every + verify}
     share = (chosen[:, None] == np.arange(k)).astype(np.float64)
-    return Measured(seed, right, costs, latency, usd, share, **told)
+    return Measured(seed, right, costs, latency, usd, share, chosen, predicted)
 
 
 def _outcome(suite: Suite, name: str) -> Floats:

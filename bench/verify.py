@@ -1,11 +1,11 @@
-"""Recompute every figure of a run's leaderboard.json from its decisions, its calls and its suite.
+"""Recompute every figure of a run's leaderboard.json from its ledgers and its suite.
 
 python -m bench.verify results/pocket/7816312d8498
 
 No model, key or network is needed. Exit status 0: all that can be recomputed agrees (to 1e-11, below which the order
-of a sum and the series of a p-value decide); 1: something differs, and every difference is named; 2: the run or its suite cannot be read. Timings
-and dates are not verified, nor is a key that this release has no recomputation for: such keys are listed. They do not
-change the status, which speaks of what was checked and of nothing else.
+of a sum and the series of a p-value decide); 1: something differs, and every difference is named; 2: the run or its
+suite cannot be read. Timings and dates are not verified, nor is a key that this release has no recomputation for: such
+keys are listed. They do not change the status, which speaks of what was checked and of nothing else.
 """
 
 import hashlib
@@ -168,18 +168,20 @@ def _rows(
         given.setdefault((row["alpha"], row["split"], row["router"]), []).append(row)
     for panel, rows in zip(panels, figures, strict=True):
         for one, values in zip(panel.groups, rows, strict=True):
-            at = {"router": one.router, "scenario": one.scenario.name, "alpha": one.scenario.alpha, "split": one.split}
             found = given.pop((one.scenario.alpha, one.split, one.router), [])
             if len(found) != 1:
-                times = {"stored": f"{len(found)} times", "recomputed": "once"}
-                yield Difference("leaderboard.json", **at, key="row", **times)
+                yield _at(one, "row", f"{len(found)} times", "once")
             for row in found:
                 for key, value in values.items():
                     for path, stored, recomputed in _differing(row.get(key, ABSENT), value, key, compared):
-                        yield Difference("leaderboard.json", **at, key=path, stored=stored, recomputed=recomputed)
-    for (alpha, split, router), others in given.items():
-        where = {"scenario": others[0]["scenario"], "alpha": alpha, "split": split}
-        yield Difference("leaderboard.json", router, **where, key="row", stored="there", recomputed=ABSENT)
+                        yield _at(one, path, stored, recomputed)
+    for (alpha, split, router), (other, *_) in given.items():
+        yield Difference("leaderboard.json", router, other["scenario"], alpha, split, "row", "there", ABSENT)
+
+
+def _at(one: Group, key: str, stored: Any, found: Any) -> Difference:
+    scenario = one.scenario
+    return Difference("leaderboard.json", one.router, scenario.name, scenario.alpha, one.split, key, stored, found)
 
 
 def _frontiers(
