@@ -10,7 +10,7 @@ import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,27 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bench.config import RunConfig
-from bench.evaluate import Routed
+from bench.evaluate import Routed, draws
 from bench.replay import CALLS
 from bench.suites import DEFAULT, open_suite
 from routers.base import Accounting, AlphaMode, Answerer
 from tasks import tables
-from tasks.errors import InputError
+from tasks.errors import InputError, examples
 from tasks.suite import Rows, Suite
 from tasks.types import Record
 
-LEDGERS = ("decisions.parquet", "calls.parquet")
+PREDICTIONS = "predictions.parquet"
+LEDGERS = {"decisions.parquet": ("model",), "calls.parquet": (*CALLS, "tokens"), PREDICTIONS: ("predicted",)}
+KEY = ("router", "scenario", "alpha", "seed", "query_id")
 Key = tuple[str, float, int]  # router, alpha, seed
 
 
 class Declared(Record):
-    """What one router declared; `drawn` where its figures are expectations over its draws, not those of its choices."""
+    """What one router declared, and is.
+
+    `drawn` where its figures are expectations over its draws, not those of its choices; `seeded` where a seed makes it
+    another router; `calibrated` where what it predicts is meant as P(correct).
+    """
 
     reference: bool
     signals: tuple[str, ...]
@@ -44,6 +50,8 @@ class Declared(Record):
     delivers: Answerer
     checkpoint: str
     drawn: bool
+    seeded: bool
+    calibrated: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +59,14 @@ class Choices:
     """What one router did at one alpha with one seed on the n test queries at `rows` of the suite, ascending.
 
     `chosen` (n,) indices into the pool; `calls` by kind (n,) sets of models as the bits of an integer; `tokens` (n,)
-    completion tokens of all calls, NaN where unknown.
+    completion tokens of all calls, NaN where unknown; `predicted` (n, K) P(correct), None where it predicts nothing.
     """
 
     rows: Rows
     chosen: NDArray[np.int64]
     calls: Mapping[str, NDArray[np.uint64]]
     tokens: NDArray[np.float64]
+    predicted: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +93,8 @@ def declared(routed: Iterable[Routed]) -> dict[str, Any]:
             delivers=one.router.delivers,
             checkpoint=one.router.checkpoint,
             drawn=one.shares is not None,
+            seeded=draws(one.router),
+            calibrated=getattr(one.router, "calibrated", True),
         ).model_dump(mode="json")
         for one in routed
     }
@@ -190,18 +201,16 @@ def _ledgers(directory: Path, config: RunConfig, suite: Suite, routers: Sequence
     rows = np.sort(np.concatenate([suite.rows("test", split) for split in config.splits]))
     names = pd.Index(suite.pool.names)
     found: dict[Key, dict[str, NDArray[Any]]] = {}
-    for file in LEDGERS:
+    for file, wanted in LEDGERS.items():
         table = tables.read_parquet(directory / file)
-        wanted = ["model"] if file == "decisions.parquet" else [*CALLS, "tokens"]
-        columns = ("router", "scenario", "seed", "query_id", *wanted)
-        lacking = [name for name in columns if name not in table.column_names]
+        lacking = [name for name in (*KEY, *wanted) if name not in table.column_names]
         if lacking:
             raise InputError(f"{directory / file} has no column {lacking[0]}; a run writes it, so run it again")
         values = {name: _values(file, name, table[name], names) for name in wanted}
         for key, place in _places(file, table, config, suite, rows, routers).items():
             found.setdefault(key, {}).update({name: column[place] for name, column in values.items()})
     return {
-        key: Choices(rows, part["model"], {call: part[call] for call in CALLS}, part["tokens"])
+        key: Choices(rows, part["model"], {call: part[call] for call in CALLS}, part["tokens"], part.get("predicted"))
         for key, part in found.items()
     }
 
@@ -212,10 +221,20 @@ def _values(file: str, name: str, column: pa.ChunkedArray, models: pd.Index) -> 
         return tables.codes(where, column, models)
     if name != "tokens" and column.null_count:
         raise InputError(f"{where} has {column.null_count} empty values; the ledger is damaged, so run it again")
+    if name == "predicted":
+        if column.type != pa.list_(pa.float64(), len(models)):
+            raise InputError(f"{where} holds {column.type}, but {len(models)} numbers are wanted, one for each model")
+        predicted: NDArray[np.float64] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return predicted.reshape(-1, len(models))
+    return _numbers(where, column, pa.float64() if name == "tokens" else pa.uint64())
+
+
+def _numbers(where: str, column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
     try:
-        values: NDArray[Any] = column.cast(pa.float64() if name == "tokens" else pa.uint64()).to_numpy()
+        values: NDArray[Any] = column.cast(kind).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise InputError(f"{where} holds {column.type}, but whole numbers from 0 are wanted") from None
+        wanted = "whole numbers from 0" if kind == pa.uint64() else "numbers"
+        raise InputError(f"{where} holds {column.type}, but {wanted} are wanted") from None
     return values
 
 
@@ -225,27 +244,46 @@ def _places(
     """Return, by router, alpha and seed, where in the table the test queries at `rows` stand, in that order."""
     router = tables.codes(f"{file}: router", table["router"], pd.Index(routers))
     row = tables.codes(f"{file}: query_id", table["query_id"], pd.Index(suite.queries["query_id"]))
-    scenarios = pd.Index([one.name or "" for one in config.scenarios])
-    scenario = tables.codes(f"{file}: scenario", table["scenario"].cast(pa.string()).fill_null(""), scenarios)
-    seed = pd.Index(config.seeds).get_indexer(pd.Index(table["seed"].to_numpy()))
-    if (seed < 0).any():
-        raise InputError(f"{file}: seed {table['seed'][int(seed.argmin())]} is none of the run's ({config.seeds})")
-    part = (router * len(scenarios) + scenario) * len(config.seeds) + seed
+    alphas = [one.alpha for one in config.scenarios]
+    alpha, seed = (_codes(file, name, table[name], own) for name, own in (("alpha", alphas), ("seed", config.seeds)))
+    _refuse_other_scenarios(file, table["scenario"], alpha, config)
+    keys: list[Key] = list(product(routers, alphas, config.seeds))
+    part = (router * len(alphas) + alpha) * len(config.seeds) + seed
     order = np.lexsort((row, part))
-    cuts = np.searchsorted(part[order], np.arange(len(routers) * len(scenarios) * len(config.seeds) + 1))
+    cuts = np.searchsorted(part[order], np.arange(len(keys) + 1))
     found: dict[Key, NDArray[np.int64]] = {}
-    for code, (low, high) in enumerate(pairwise(cuts.tolist())):
-        rest, s = divmod(code, len(config.seeds))
-        r, c = divmod(rest, len(scenarios))
+    for key, (low, high) in zip(keys, pairwise(cuts.tolist()), strict=True):
         place = order[low:high]
+        if low == high and file == PREDICTIONS:
+            continue  # a router that predicts nothing
         if not np.array_equal(row[place], rows):
             raise InputError(
-                f"{file} is no ledger of this run: router {routers[r]}, scenario {scenarios[c] or None}, seed "
-                f"{config.seeds[s]} wants each of {len(rows)} test queries once, but {_odd(row[place], rows, suite)}; "
-                "it may be truncated, so run it again"
+                f"{file} is no ledger of this run: router {key[0]}, alpha {key[1]:g}, seed {key[2]} wants each of "
+                f"{len(rows)} test queries once, but {_odd(row[place], rows, suite)}; it may be truncated, so run it "
+                "again"
             )
-        found[routers[r], config.scenarios[c].alpha, config.seeds[s]] = place
+        found[key] = place
     return found
+
+
+def _codes(file: str, name: str, column: pa.ChunkedArray, allowed: Sequence[float]) -> NDArray[np.int64]:
+    values = _numbers(f"{file}: {name}", column, pa.float64())
+    codes = pd.Index(np.array(allowed, dtype=np.float64)).get_indexer(pd.Index(values)).astype(np.int64)
+    if (codes < 0).any():
+        raise InputError(f"{file}: {name} {values[codes.argmin()]:g} is none of the run's ({examples(allowed)})")
+    return codes
+
+
+def _refuse_other_scenarios(file: str, column: pa.ChunkedArray, alpha: NDArray[np.int64], config: RunConfig) -> None:
+    """Raise `InputError` where a row names another scenario than that of its alpha, (n,) codes."""
+    own = [one.name or "" for one in config.scenarios]
+    names = pd.Index(dict.fromkeys(own))
+    said = tables.codes(f"{file}: scenario", column.cast(pa.string()).fill_null(""), names)
+    wrong = said != names.get_indexer(pd.Index(own))[alpha]
+    if wrong.any():
+        first = int(wrong.argmax())
+        pair = names[said[first]] or None, config.scenarios[alpha[first]].alpha
+        raise InputError(f"{file}: scenario {pair[0]} does not go with alpha {pair[1]:g}; run it again")
 
 
 def _odd(given: Rows, wanted: Rows, suite: Suite) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.field_metrics import METRICS
-from bench.frontier import SINGLE, Row, pareto_points, points_of, single_models, winners_by_alpha
+from bench.frontier import DIGITS, SINGLE, Row, pareto_points, points_of, single_models, winners_by_alpha
 
 
 def frontiers(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -35,10 +35,10 @@ def _optimal(ranked: Sequence[Row]) -> list[Row]:
     """Return the rows, of all alphas, that no row dominates; of the rows on one point the first of a router."""
     if not ranked:
         return []
-    best = {tuple(point) for point in pareto_points(points_of(ranked)).tolist()}
-    kept = {(row["router"], row["cost"], row["accuracy"]): row for row in reversed(ranked)}
-    chosen = [row for (_, *point), row in kept.items() if tuple(point) in best]
-    return sorted(chosen, key=lambda row: (row["cost"], row["router"]))
+    points = points_of(ranked)
+    best = pareto_points(points).tolist()
+    kept = {(row["router"], *point): row for row, point in reversed([*zip(ranked, points.tolist(), strict=True)])}
+    return [row for (_, *point), row in sorted(kept.items(), key=lambda one: (one[0][1], one[0][0])) if point in best]
 
 
 def _curves(rows: Sequence[Row], ranked: Sequence[Row]) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def _curves(rows: Sequence[Row], ranked: Sequence[Row]) -> list[dict[str, Any]]:
         told: dict[str, tuple[Any, ...]] = {"aiq": (points,), "pareto_dist": (points, np.vstack([everyone, singles]))}
         told |= dict.fromkeys(("perf_gain", "cost_save"), (points, singles))
         if len(pool) == 2 and len(first) == 2:
-            strong = np.array([(row["share"][pool[1]], row["accuracy"]) for row in mine])
+            strong = np.array([(row["share"][pool[1]], row["accuracy"]) for row in mine]).round(DIGITS)
             weak_and_strong = (first[SINGLE + name]["accuracy"] for name in pool)
             told |= dict.fromkeys(("apgr", "cpt_50", "cpt_80"), (strong, *weak_and_strong))
         metrics = {

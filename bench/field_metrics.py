@@ -123,7 +123,7 @@ def calibration_error(predicted: Floats | None, correct: Floats) -> float | None
     """Return the mean over all (n, K) predictions of |accuracy − mean prediction| in their bin of equal width."""
     if predicted is None or not predicted.size:
         return None
-    p, y = predicted.ravel(), correct.ravel()
+    p, y = predicted.ravel().astype(np.float64), correct.ravel()  # a bin's edge is the same in every precision
     place = np.minimum((p * BINS).astype(np.int64).clip(0), BINS - 1)
     return float(np.abs(np.bincount(place, y - p, minlength=BINS)).sum() / len(p))
 

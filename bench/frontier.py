@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Row = Mapping[str, Any]
 Floats = NDArray[np.float64]
 SINGLE = "single:"
+DIGITS = 12  # points are compared to: their last digits come from the order of a sum
+_STRAIGHT = 1e-9  # slopes that differ by less are one line
 
 
 def upper_hull(points: Floats) -> Floats:
@@ -18,7 +20,7 @@ def upper_hull(points: Floats) -> Floats:
     for point in points[np.lexsort((-points[:, 1], points[:, 0]))]:
         if hull and point[1] <= hull[-1][1]:
             continue  # dearer and no better
-        while len(hull) > 1 and _slope(hull[-2], point) >= _slope(hull[-2], hull[-1]):
+        while len(hull) > 1 and _slope(hull[-2], point) >= _slope(hull[-2], hull[-1]) - _STRAIGHT:
             hull.pop()
         hull.append(point)
     return np.array(hull).reshape(-1, 2)
@@ -43,13 +45,15 @@ def pareto_optimal(rows: Sequence[Row]) -> set[str]:
     routers = [row for row in rows if not row["reference"] and None not in (row["accuracy"], row["cost"])]
     if not routers:
         return set()
-    best = {tuple(point) for point in pareto_points(points_of(routers)).tolist()}
-    return {row["router"] for row in routers if (row["cost"], row["accuracy"]) in best}
+    points = points_of(routers)
+    best = pareto_points(points).tolist()
+    return {row["router"] for row, point in zip(routers, points.tolist(), strict=True) if point in best}
 
 
 def points_of(rows: Sequence[Row]) -> Floats:
-    """Return the (n, 2) points (cost, accuracy) of rows."""
-    return np.array([(row["cost"], row["accuracy"]) for row in rows], dtype=np.float64).reshape(-1, 2)
+    """Return the (n, 2) points (cost, accuracy) of rows, rounded to `DIGITS`."""
+    points = np.array([(row["cost"], row["accuracy"]) for row in rows], dtype=np.float64).reshape(-1, 2)
+    return points.round(DIGITS)
 
 
 def single_models(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -58,8 +62,12 @@ def single_models(rows: Sequence[Row]) -> list[dict[str, Any]]:
     Utility is a line in alpha for a model, so that the best one changes where alpha is the slope of the hull.
     """
     singles = {row["router"]: row for row in rows if row["router"].startswith(SINGLE)}
-    names = {(row["cost"], row["accuracy"]): name.removeprefix(SINGLE) for name, row in reversed(singles.items())}
-    hull = upper_hull(points_of(list(singles.values())))
+    points = points_of(list(singles.values()))
+    names = {
+        tuple(point): name.removeprefix(SINGLE)
+        for name, point in reversed([*zip(singles, points.tolist(), strict=True)])
+    }
+    hull = upper_hull(points)
     if not len(hull):
         return []
     slopes = [np.inf, *(_slope(a, b) for a, b in pairwise(hull)), 0.0]

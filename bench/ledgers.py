@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.bundle import Bundle, Choices
-from bench.recompute import prompt
+from bench.scored import prompt
 from routers.base import uniform_draw
 from tasks.scenarios import Scenario
 from tasks.suite import SOLVED

@@ -1,165 +1,46 @@
-"""Every figure of a leaderboard row once more, from ledgers and recorded outcomes alone.
+"""Every figure of a leaderboard row once more, from what bench.scored finds and apart from bench.metrics.
 
-Written apart from bench.metrics, bench.evaluate, bench.replay and tasks.scenarios, in plain sums model by model and
-task by task, so that a mistake made there is not made here as well. A figure is a function in `FIGURES` (of one row) or
-in `STANDINGS` (of a row among its competitors), under its key in leaderboard.json: a new key wants one entry here.
+A figure is a function in `FIGURES` (of one row) or in `STANDINGS` (of a row among its competitors), under its key in
+leaderboard.json: a new key wants one entry here.
 """
 
-from collections.abc import Callable, Sequence
+import math
+import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.bundle import Bundle, Choices, Declared
-from tasks.errors import InputError
-from tasks.scenarios import SCENARIOS, Scenario
-from tasks.suite import SOLVED, Suite
+from bench.recompute_intervals import KEYS, intervals
+from bench.scored import Bools, Group, Measured, prompt
+from tasks.scenarios import SCENARIOS
+from tasks.suite import SOLVED
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 TIMINGS = frozenset({"overhead_us", "fit_seconds", "route_seconds"})  # measured once, and never the same again
 _TIE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What one seed's choices on n queries brought and took, each (n,); `costs` by accounting, `share` (n, K)."""
+class Panel:
+    """The rows of one alpha and split, which are held against each other."""
 
-    seed: int
-    correct: Floats
-    costs: dict[str, Floats]
-    latency_s: Floats
-    cost_usd: Floats
-    share: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """All that one row is about: one router at one alpha on one split, every seed; `task` (n,) and `rows` (n,)."""
-
-    router: str
-    scenario: Scenario
-    split: str
-    bundle: Bundle
-    facts: Declared
-    rows: NDArray[np.int64]
-    task: NDArray[np.int64]
-    seeds: tuple[Measured, ...]
+    groups: tuple[Group, ...]
 
     @property
-    def accounting(self) -> str:
-        """The accounting of this row's cost: the run's, or that of the router's authors."""
-        chosen = self.bundle.config.accounting
-        return self.facts.accounting.value if chosen == "paper" else chosen
+    def unknown(self) -> bool:
+        """Whether a ranked row's figures cannot be recomputed, so that nobody's standing can."""
+        return any(g.unknown and not g.facts.reference for g in self.groups)
+
+    def utility_of(self, router: str) -> float | None:
+        """Return a router's utility, None where it did not run."""
+        return next((g.utilities["utility"] for g in self.groups if g.router == router), None)
 
     @cached_property
-    def _parts(self) -> list[NDArray[np.int64]]:
-        """The positions of every task's queries; with average micro one part holds them all."""
-        if self.bundle.config.average == "micro":
-            return [np.arange(len(self.task))]
-        return [np.flatnonzero(self.task == t) for t in np.unique(self.task)]
-
-    def mean(self, values: Floats) -> float:
-        """Return the mean over tasks of the means over their queries, or with average micro that over queries."""
-        return float(np.mean([values[part].mean() for part in self._parts]))
-
-    def over_seeds(self, figure: Callable[[Measured], float | None]) -> float | None:
-        """Return the mean of a figure over seeds, None where one of them has none."""
-        found = [figure(one) for one in self.seeds]
-        return None if None in found else float(np.mean([value for value in found if value is not None]))
-
-    def utility_of(self, one: Measured, accounting: str) -> float:
-        """Return accuracy − alpha · cost of one seed."""
-        return self.mean(one.correct) - self.scenario.alpha * self.mean(one.costs[accounting])
-
-    @cached_property
-    def utilities(self) -> dict[str, float]:
-        """Utility over all seeds, under this row's accounting and when every call is paid."""
-        ways = {"utility": self.accounting, "utility_every_call": "every_call"}
-        return {
-            key: float(np.mean([self.utility_of(one, accounting) for one in self.seeds]))
-            for key, accounting in ways.items()
-        }
-
-
-def group(bundle: Bundle, router: str, scenario: Scenario, split: str) -> Group:
-    """Gather what the row of a router, scenario and split is about."""
-    suite, seeds = bundle.suite, bundle.config.seeds
-    inside = (suite.queries["domain"] == split).to_numpy()
-    choices = [bundle.choices[router, scenario.alpha, seed] for seed in seeds]
-    facts, rows = bundle.declared[router], choices[0].rows[inside[choices[0].rows]]
-    return Group(
-        router=router,
-        scenario=scenario,
-        split=split,
-        bundle=bundle,
-        facts=facts,
-        rows=rows,
-        task=suite.task[rows],
-        seeds=tuple(
-            _measured(suite, facts, prompt(scenario), seed, one, inside[one.rows])
-            for seed, one in zip(seeds, choices, strict=True)
-        ),
-    )
-
-
-def prompt(scenario: Scenario) -> str:
-    """Return the scenario under whose prompt agents were asked: the nearest by alpha, the lower of two equally near."""
-    if scenario.name is not None:
-        return scenario.name
-    near = sorted((abs(one.alpha - scenario.alpha), one.alpha, name) for name, one in SCENARIOS.items())
-    return near[0][2]
-
-
-def _measured(suite: Suite, facts: Declared, under: str, seed: int, done: Choices, mine: Bools) -> Measured:
-    rows, chosen = done.rows[mine], done.chosen[mine]
-    correct, seconds, dollars = (_outcome(suite, name)[rows] for name in ("correct", "latency_s", "cost_usd"))
-    n, k = correct.shape
-    if facts.drawn:  # every model with equal chance, so that expectations are plain means over the pool
-        cost = np.full(n, sum(model.cost for model in suite.pool) / k)
-        costs = dict.fromkeys(("final", "every_call", "every_call_and_verify"), cost)
-        means = (correct.mean(axis=1), costs, seconds.mean(axis=1), dollars.mean(axis=1))
-        return Measured(seed, *means, share=np.full((n, k), 1 / k))
-    own = suite.self_routes.get((facts.checkpoint, under), {}) if facts.delivers.value == "agent" else None
-    if own is not None and not own:
-        raise InputError(
-            f"the suite has no self-routes of checkpoint {facts.checkpoint!r} under {under}, which were used"
-        )
-    right, final, every, verify, latency, usd = (np.zeros(n) for _ in range(6))
-    for m, model in enumerate(suite.pool):
-        answered, verified, sampled, routed, rejected = (
-            ((done.calls[call][mine] >> np.uint64(m)) & np.uint64(1)) == 1
-            for call in ("answered", "verified", "sampled", "self_routed", "rejected")
-        )
-        here, accepted = chosen == m, routed & ~rejected
-        final[here] = model.cost
-        right[here] = correct[here, m]
-        every += model.cost * answered + model.cost * accepted
-        every[rejected] += model.cost * suite.manifest.rejection_fraction.get(model.model, np.nan)
-        if sampled.any():
-            drawn = suite.samples["n"].astype(np.float64)[rows[sampled], m] if suite.samples else np.nan
-            every[sampled] += model.cost * drawn
-        verify[verified] += model.cost
-        latency[answered] += seconds[answered, m]
-        usd[answered] += dollars[answered, m]
-        if own is not None:
-            right[here & accepted] = own["correct"][rows[here & accepted], m]
-            latency[routed] += own["latency_s"][rows[routed], m] if "latency_s" in own else np.nan
-        latency[verified | sampled] = usd[verified | sampled] = np.nan
-    if own is not None:
-        usd[:] = np.nan
-        if "latency_s" not in own:
-            latency[:] = np.nan
-    costs = {"final": final, "every_call": every, "every_call_and_verify": every + verify}
-    return Measured(seed, right, costs, latency, usd, share=(chosen[:, None] == np.arange(k)).astype(np.float64))
-
-
-def _outcome(suite: Suite, name: str) -> Floats:
-    values = suite.outcomes.get(name)
-    return np.full(suite.correct.shape, np.nan) if values is None else values.astype(np.float64)
+    def intervals(self) -> dict[str, dict[str, Any]]:
+        """By router, what follows from resampling."""
+        return intervals(self.groups)
 
 
 def _of(name: str) -> Callable[[Group], float | None]:
@@ -223,6 +104,13 @@ def _per_seed(g: Group) -> list[dict[str, float]]:
     ]
 
 
+def _seed_sd(g: Group) -> float | None:
+    """Return how far utilities of a router that depends on its seed lie apart, by the n − 1 of a sample."""
+    if len(g.seeds) < 2 or g.facts.drawn or not g.facts.seeded:
+        return None
+    return statistics.stdev(g.utility_of(s, g.accounting) for s in g.seeds)
+
+
 def _published(name: str) -> Callable[[Group], float | None]:
     def figure(g: Group) -> float | None:
         for one in g.bundle.suite.manifest.published:
@@ -247,6 +135,7 @@ FIGURES: dict[str, Callable[[Group], Any]] = {
     "n_queries": lambda g: len(g.rows),
     "n_seeds": lambda g: len(g.seeds),
     "per_seed": _per_seed,
+    "utility_seed_sd": _seed_sd,
     "accuracy": _of("correct"),
     "cost": _cost(),
     "utility": lambda g: g.utilities["utility"],
@@ -268,28 +157,87 @@ FIGURES: dict[str, Callable[[Group], Any]] = {
 }
 
 
-def _rank(key: str) -> Callable[[Group, Sequence[Group]], int | None]:
+def _rank(key: str) -> Callable[[Group, Panel], int | None]:
     """Return the figure that is 1 + the number of competitors with a higher utility; None for reference rows."""
 
-    def figure(g: Group, panel: Sequence[Group]) -> int | None:
+    def figure(g: Group, panel: Panel) -> int | None:
         if g.facts.reference:
             return None
-        competing = [other.utilities[key] for other in panel if not other.facts.reference]
+        competing = [other.utilities[key] for other in panel.groups if not other.facts.reference]
         return 1 + sum(utility - g.utilities[key] > _TIE for utility in competing)
 
     return figure
 
 
-def _percent_of_oracle(g: Group, panel: Sequence[Group]) -> float | None:
-    utility = {other.router: other.utilities["utility"] for other in panel}
-    oracle, single = utility.get("oracle"), utility.get("best_single")
+def _percent_of_oracle(g: Group, panel: Panel) -> float | None:
+    oracle, single = (panel.utility_of(name) for name in ("oracle", "best_single"))
     if oracle is None or single is None or oracle <= max(single, 0.0):
         return None
     return 100.0 * g.utilities["utility"] / oracle
 
 
-STANDINGS: dict[str, Callable[[Group, Sequence[Group]], Any]] = {
+def _metrics(g: Group, panel: Panel) -> dict[str, float | None]:
+    best = panel.utility_of("oracle_utility")
+    return {
+        "percent_of_oracle": _percent_of_oracle(g, panel),
+        "regret": None if best is None else best - g.utilities["utility"],
+        "arena_score": _arena_score(_of("correct")(g), _of("cost_usd")(g)),
+        "calibration_error": g.over_seeds(lambda s: _calibration_error(g, s)) if g.facts.calibrated else None,
+        "auroc": g.over_seeds(lambda s: _auroc(g, s)),
+        "robustness": g.over_seeds(lambda s: _robustness(g, s)),
+    }
+
+
+def _arena_score(accuracy: float | None, cost_usd: float | None) -> float | None:
+    """RouterArena: the harmonic mean of accuracy, weighing 10 to 1, and of where log cost lies from $200 to $.0044."""
+    if accuracy is None or cost_usd is None:
+        return None
+    if accuracy == 0.0:
+        return 0.0
+    dollars = max(0.0044, min(200.0, 1000.0 * cost_usd))
+    cheap = (math.log(200.0) - math.log(dollars)) / (math.log(200.0) - math.log(0.0044))
+    return 1.1 * accuracy * cheap / (0.1 * accuracy + cheap)
+
+
+def _calibration_error(g: Group, one: Measured) -> float | None:
+    """Guo et al. 2017: fifteen bins of equal width, the gap of each weighed by how much it holds."""
+    if one.predicted is None or not one.predicted.size:
+        return None
+    p, y = one.predicted, g.bundle.suite.correct[g.rows].astype(np.float64)
+    place, total = np.clip(np.floor(p * 15), 0, 14), 0.0
+    for b in range(15):
+        inside = place == b
+        if inside.any():
+            total += float(abs(y[inside].mean() - p[inside].mean()) * inside.mean())
+    return total
+
+
+def _auroc(g: Group, one: Measured) -> float | None:
+    """Count the pairs that a model's predictions order rightly, ties half; the mean over models that fail and solve."""
+    if one.predicted is None:
+        return None
+    found = list[float]()
+    for p, solved in zip(one.predicted.T, g.bundle.suite.correct[g.rows].T >= SOLVED, strict=True):
+        wrong = np.sort(p[~solved])
+        if len(wrong) and solved.any():
+            below, upto = (np.searchsorted(wrong, p[solved], side) for side in ("left", "right"))
+            found.append(float(np.mean((below + upto) / 2) / len(wrong)))
+    return float(np.mean(found)) if found else None
+
+
+def _robustness(g: Group, one: Measured) -> float | None:
+    queries = g.bundle.suite.queries.iloc[g.rows]
+    if "paraphrase_of" not in queries:
+        return None
+    chosen = dict(zip(queries["query_id"], one.chosen.tolist(), strict=True))
+    pairs = [pair for pair in zip(queries["query_id"], queries["paraphrase_of"], strict=True) if pair[1] in chosen]
+    return float(np.mean([chosen[copy] == chosen[original] for copy, original in pairs])) if pairs else None
+
+
+STANDINGS: dict[str, Callable[[Group, Panel], Any]] = {
     "rank": _rank("utility"),
     "rank_every_call": _rank("utility_every_call"),
     "percent_of_oracle": _percent_of_oracle,
+    "metrics": _metrics,
+    **{key: (lambda g, panel, key=key: panel.intervals[g.router][key]) for key in KEYS},  # type: ignore[misc]
 }

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bench import plots, significance, sweep_plot
-from bench.bundle import declared, file_hashes
+from bench.bundle import PREDICTIONS, declared, file_hashes
 from bench.config import RunConfig
 from bench.curves import frontiers
 from bench.evaluate import Routed
@@ -110,30 +110,35 @@ def _json(content: Any) -> str:
 
 
 def _write_ledgers(directory: Path, suite: Suite, routed: Sequence[Routed]) -> None:
-    """Write decisions and calls, one row for each router × scenario (or alpha) × seed × query."""
-    names = sorted({one.spec.name for one in routed})
-    scenarios = sorted({one.scenario.name for one in routed if one.scenario.name})
-    rows = np.concatenate([one.rows for one in routed])
+    """Write decisions, calls and predictions, one row for each router × scenario (or alpha) × seed × query."""
+    chosen = np.concatenate([one.chosen for one in routed])
+    decisions = {"model": tables.dictionary(chosen, suite.pool.names)}
+    calls = {name: pa.array(np.concatenate([one.ledger.calls[name] for one in routed])) for name in CALLS}
+    tokens = np.concatenate([one.ledger.tokens for one in routed])
+    calls["tokens"] = pa.array(np.nan_to_num(tokens).astype(np.int64), mask=np.isnan(tokens))
+    for name, columns in (("decisions", decisions), ("calls", calls)):
+        tables.write(pa.table(_keys(suite, routed) | columns), directory / f"{name}.parquet")
+    told = np.concatenate([np.empty(0), *(one.predicted.ravel() for one in routed if one.predicted is not None)])
+    predicted = pa.FixedSizeListArray.from_arrays(pa.array(told), len(suite.pool))
+    telling = _keys(suite, [one for one in routed if one.predicted is not None])
+    tables.write(pa.table(telling | {"predicted": predicted}), directory / PREDICTIONS)
+
+
+def _keys(suite: Suite, routed: Sequence[Routed]) -> dict[str, pa.Array]:
     sizes = [len(one.rows) for one in routed]
 
-    def label(values: list[str | None], allowed: list[str]) -> pa.DictionaryArray:
+    def label(values: list[str | None]) -> pa.DictionaryArray:
+        allowed = sorted({value for value in values if value is not None})
         index = np.repeat([allowed.index(v) if v is not None else -1 for v in values], sizes)
         return pa.DictionaryArray.from_arrays(
             pa.array(index.astype(np.int32), mask=index < 0), pa.array(allowed, pa.string())
         )
 
-    keys = {
-        "router": label([one.spec.name for one in routed], names),
-        "scenario": label([one.scenario.name for one in routed], scenarios),
-        "alpha": pa.array(np.repeat([one.scenario.alpha for one in routed], sizes)),
+    rows = np.concatenate([np.empty(0, dtype=np.int64), *(one.rows for one in routed)])
+    return {
+        "router": label([one.spec.name for one in routed]),
+        "scenario": label([one.scenario.name for one in routed]),
+        "alpha": pa.array(np.repeat([one.scenario.alpha for one in routed], sizes).astype(np.float64)),
         "seed": pa.array(np.repeat([one.seed for one in routed], sizes).astype(np.int32)),
         "query_id": tables.dictionary(rows, suite.queries["query_id"].tolist()),
     }
-    chosen = np.concatenate([one.chosen for one in routed])
-    tables.write(
-        pa.table({**keys, "model": tables.dictionary(chosen, suite.pool.names)}), directory / "decisions.parquet"
-    )
-    calls = {name: pa.array(np.concatenate([one.ledger.calls[name] for one in routed])) for name in CALLS}
-    tokens = np.concatenate([one.ledger.tokens for one in routed])
-    counted = pa.array(np.nan_to_num(tokens).astype(np.int64), mask=np.isnan(tokens))
-    tables.write(pa.table({**keys, **calls, "tokens": counted}), directory / "calls.parquet")

@@ -16,6 +16,13 @@ if TYPE_CHECKING:  # which calls this
     from bench.metrics import Row
 
 Key = tuple[float, str, str]  # alpha, split, router
+METHOD = {
+    "interval": "bootstrap over clusters of queries, drawn within tasks; bias-corrected and accelerated (BCa), "
+    "percentile beside it; every row on the same resamples; given the fit, so that seeds stand apart",
+    "test": "paired differences, two-sided Welch t with the jackknife's standard error over clusters",
+    "correction": "Holm over all pairs of ranked routers of a scenario, split and accounting",
+    "rank_group": "1 + the number of routers that are significantly better",
+}
 Gains = Mapping[Key, FloatArray]  # (2, n) utility of every query: under the run's accounting, and with every call paid
 
 
@@ -108,13 +115,4 @@ def about(suite: Suite, config: RunConfig) -> dict[str, Any] | None:
         clusters = _clusters(suite, split)
         counts = {"n_tasks": int(clusters.task.max()) + 1, "n_clusters": len(clusters.task)}
         by_split[split] = counts | {"lacking": _lacking(suite, split, clusters)}
-    return {
-        "resamples": config.bootstrap,
-        "level": LEVEL,
-        "interval": "bootstrap over clusters of queries, drawn within tasks; bias-corrected and accelerated (BCa), "
-        "percentile beside it; every row on the same resamples; given the fit, so that seeds stand apart",
-        "test": "paired differences, two-sided Welch t with the jackknife's standard error over clusters",
-        "correction": "Holm over all pairs of ranked routers of a scenario, split and accounting",
-        "rank_group": "1 + the number of routers that are significantly better",
-        "splits": by_split,
-    }
+    return {"resamples": config.bootstrap, "level": LEVEL, **METHOD, "splits": by_split}

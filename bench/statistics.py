@@ -98,7 +98,8 @@ class Bootstrap:
         NaN where they do not exist: where resampling changes nothing, or every resample lies on one side.
         """
         tail = (1.0 - level) / 2
-        below, at = ((self.resampled < self.estimate).mean(axis=0), (self.resampled == self.estimate).mean(axis=0))
+        apart = self.resampled - self.estimate
+        below, at = (apart <= -TIED).mean(axis=0), (np.abs(apart) < TIED).mean(axis=0)
         shift = norm.ppf(below + at / 2)
         usable = (np.ptp(self.resampled, axis=0) >= TIED) & np.isfinite(shift)
         shift = np.where(usable, shift, 0.0)

@@ -1,11 +1,11 @@
-"""Recompute every figure of a run's leaderboard.json from its decisions, its calls and its suite.
+"""Recompute every figure of a run's leaderboard.json from its ledgers and its suite.
 
 python -m bench.verify results/pocket/7816312d8498
 
-No model, key or network is needed. Exit status 0: all that can be recomputed agrees (to 1e-12, below which the order
-of a sum decides); 1: something differs, and every difference is named; 2: the run or its suite cannot be read. Timings
-and dates are not verified, nor is a key that this release has no recomputation for: such keys are listed. They do not
-change the status, which speaks of what was checked and of nothing else.
+No model, key or network is needed. Exit status 0: all that can be recomputed agrees (to 1e-11, below which the order
+of a sum and the series of a p-value decide); 1: something differs, and every difference is named; 2: the run or its
+suite cannot be read. Timings and dates are not verified, nor is a key that this release has no recomputation for: such
+keys are listed. They do not change the status, which speaks of what was checked and of nothing else.
 """
 
 import hashlib
@@ -21,15 +21,20 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.bundle import Bundle, file_hashes, open_run
+from bench.field_metrics import METRICS
 from bench.ledgers import Difference, check
-from bench.recompute import FIGURES, STANDINGS, TIMINGS, Group, group
+from bench.recompute import FIGURES, STANDINGS, TIMINGS, Panel
+from bench.recompute_frontiers import frontier
+from bench.recompute_intervals import LEVEL, clusters
 from bench.results import SCHEMA
+from bench.scored import Group, group
+from bench.significance import METHOD
 from tasks.cli import Parser, console, run
 from tasks.errors import InputError
-from tasks.scenarios import Scenario
 
-TOLERANCE = 1e-12
+TOLERANCE = 1e-11
 ABSENT = "(absent)"
+Row = dict[str, Any]
 _NAMES = {"router", "split"}  # what a row is found by
 _SHOWN = 40
 
@@ -67,8 +72,25 @@ def verify(bundle: Bundle) -> Verdict:
     if bundle.config.live is not None:
         raise InputError(f"{bundle.directory} asked real models, whose answers no suite holds; give a replayed run")
     compared: list[int] = []
-    differences = [*_files(bundle), *check(bundle), *_header(bundle, compared), *_rows(bundle, compared)]
-    return Verdict(len(compared), tuple(differences), tuple(_unknown(bundle)))
+    panels = [
+        Panel(tuple(group(bundle, router, scenario, split) for router in sorted(bundle.declared)))
+        for scenario in bundle.config.scenarios
+        for split in bundle.config.splits
+    ]
+    figures = [_recomputed(panel) for panel in panels]
+    differences = [*_files(bundle), *check(bundle), *_header(bundle, compared), *_statistics(bundle, panels, compared)]
+    differences += [*_rows(bundle, panels, figures, compared), *_frontiers(bundle, panels, figures, compared)]
+    return Verdict(len(compared), tuple(differences), tuple(_unknown(bundle, panels)))
+
+
+def _recomputed(panel: Panel) -> list[Row]:
+    """Return what can be recomputed of every row: nothing of one whose draws no ledger holds, and who is among whom."""
+    found = list[Row]()
+    for one in panel.groups:
+        found.append({} if one.unknown else {key: figure(one) for key, figure in FIGURES.items()})
+        if found[-1] and not panel.unknown:
+            found[-1] |= {key: figure(one, panel) for key, figure in STANDINGS.items()}
+    return found
 
 
 def _files(bundle: Bundle) -> Iterator[Difference]:
@@ -117,38 +139,76 @@ def _config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(pydantic_core.to_json(config)).hexdigest()[:12]
 
 
-def _rows(bundle: Bundle, compared: list[int]) -> Iterator[Difference]:
+def _statistics(bundle: Bundle, panels: Sequence[Panel], compared: list[int]) -> Iterator[Difference]:
+    """Compare what is said of how intervals and metrics were made, and of what was drawn from."""
+    told: dict[str, Any] | None = None
+    if bundle.config.bootstrap:
+        first = {panel.groups[0].split: panel.groups[0] for panel in panels}
+        told = {"resamples": bundle.config.bootstrap, "level": LEVEL, **METHOD}
+        told["splits"] = {split: _drawn_from(one) for split, one in first.items()}
+    for key, found in (("statistics", told), ("metrics", {name: one.about() for name, one in METRICS.items()})):
+        for path, stored, value in _differing(bundle.board.get(key, ABSENT), found, key, compared):
+            yield Difference("leaderboard.json", "", None, None, "", path, stored, value)
+
+
+def _drawn_from(one: Group) -> dict[str, Any]:
+    tasks, names = clusters(one), [task.name for task in one.bundle.suite.manifest.tasks]
+    present = sorted(set(one.task.tolist()))
+    alone = ", ".join(names[code] for code, task in zip(present, tasks, strict=True) if len(task) == 1)
+    said = f"an interval cannot be had: of {alone} there is a single query or passage, which shows no spread"
+    return {"n_tasks": len(tasks), "n_clusters": sum(map(len, tasks)), "lacking": said if alone else None}
+
+
+def _rows(
+    bundle: Bundle, panels: Sequence[Panel], figures: Sequence[Sequence[Row]], compared: list[int]
+) -> Iterator[Difference]:
     """Compare every row, which is to be there once, with what follows from the ledgers."""
-    given: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    given: dict[tuple[Any, ...], list[Row]] = {}
     for row in bundle.board["rows"]:
         given.setdefault((row["alpha"], row["split"], row["router"]), []).append(row)
-    for scenario in bundle.config.scenarios:
-        for split in bundle.config.splits:
-            names = sorted({router for router, alpha, _ in bundle.choices if alpha == scenario.alpha})
-            panel = [group(bundle, name, scenario, split) for name in names]
-            for one in panel:
-                found = given.pop((scenario.alpha, split, one.router), [])
-                if len(found) != 1:
-                    yield _at(one.router, scenario, split, "row", f"{len(found)} times", "once")
-                for row in found:
-                    yield from _figures(one, panel, row, compared)
-    for (alpha, split, router), rows in given.items():
-        where = {"scenario": rows[0]["scenario"], "alpha": alpha, "split": split}
-        yield Difference("leaderboard.json", router, **where, key="row", stored="there", recomputed=ABSENT)
+    for panel, rows in zip(panels, figures, strict=True):
+        for one, values in zip(panel.groups, rows, strict=True):
+            found = given.pop((one.scenario.alpha, one.split, one.router), [])
+            if len(found) != 1:
+                yield _at(one, "row", f"{len(found)} times", "once")
+            for row in found:
+                for key, value in values.items():
+                    for path, stored, recomputed in _differing(row.get(key, ABSENT), value, key, compared):
+                        yield _at(one, path, stored, recomputed)
+    for (alpha, split, router), (other, *_) in given.items():
+        yield Difference("leaderboard.json", router, other["scenario"], alpha, split, "row", "there", ABSENT)
 
 
-def _figures(one: Group, panel: Sequence[Group], row: dict[str, Any], compared: list[int]) -> Iterator[Difference]:
-    if one.facts.drawn and one.router != "random":
-        return
-    figures = {key: figure(one) for key, figure in FIGURES.items()}
-    figures |= {key: figure(one, panel) for key, figure in STANDINGS.items()}
-    for key, value in figures.items():
-        for path, stored, found in _differing(row.get(key, ABSENT), value, key, compared):
-            yield _at(one.router, one.scenario, one.split, path, stored, found)
+def _at(one: Group, key: str, stored: Any, found: Any) -> Difference:
+    scenario = one.scenario
+    return Difference("leaderboard.json", one.router, scenario.name, scenario.alpha, one.split, key, stored, found)
 
 
-def _at(router: str, scenario: Scenario, split: str, key: str, stored: Any, found: Any) -> Difference:
-    return Difference("leaderboard.json", router, scenario.name, scenario.alpha, split, key, stored, found)
+def _frontiers(
+    bundle: Bundle, panels: Sequence[Panel], figures: Sequence[Sequence[Row]], compared: list[int]
+) -> Iterator[Difference]:
+    """Compare the frontiers of every split with those of its recomputed rows."""
+    by_split: dict[str, list[Row]] = {split: [] for split in bundle.config.splits}
+    for panel, rows in zip(panels, figures, strict=True):
+        if panel.unknown:
+            return
+        named = [{"router": g.router, **row} for g, row in zip(panel.groups, rows, strict=True) if row]
+        ranked = sorted((row for row in named if not row["reference"]), key=lambda row: (row["rank"], row["router"]))
+        by_split[panel.groups[0].split] += [*ranked, *(row for row in named if row["reference"])]
+    stored = bundle.board.get("frontiers", ABSENT)
+    found = [{"split": split, **frontier(rows, bundle.suite.pool.names)} for split, rows in by_split.items()]
+    for path, one, other in _differing(stored, found, "frontiers", compared):
+        yield Difference("leaderboard.json", *_whose(path, found), path, one, other)
+
+
+def _whose(path: str, found: Sequence[Row]) -> tuple[str, None, None, str]:
+    """Return the router and the split that a path such as frontiers.0.curves.3.metrics.aiq is about."""
+    _, *parts = path.split(".")
+    if not parts:
+        return "", None, None, ""
+    mine = found[int(parts[0])]
+    router = mine["curves"][int(parts[2])]["router"] if parts[1:2] == ["curves"] and len(parts) > 2 else ""
+    return router, None, None, mine["split"]
 
 
 def _differing(stored: Any, found: Any, path: str, compared: list[int]) -> Iterator[tuple[str, Any, Any]]:
@@ -173,16 +233,18 @@ def _same(stored: Any, found: Any) -> bool:
     return type(stored) is type(found) and bool(stored == found)
 
 
-def _unknown(bundle: Bundle) -> Iterator[str]:
+def _unknown(bundle: Bundle, panels: Sequence[Panel]) -> Iterator[str]:
     """Yield what no recomputation is known of; a key that is null everywhere states nothing."""
     rows = bundle.board["rows"]
     for key in dict.fromkeys(key for row in rows for key in row):
         stated = any(row.get(key) is not None for row in rows)
         if stated and key not in {*FIGURES, *STANDINGS, *_NAMES}:
             yield f"{key} (a timing)" if key in TIMINGS else f"{key} (this release cannot recompute it)"
-    for name, facts in bundle.declared.items():
-        if facts.drawn and name != "random":
-            yield f"rows of {name} (expectations over draws of its own, which no ledger holds)"
+    for one in panels[0].groups:
+        if one.unknown:
+            yield f"rows of {one.router} (expectations over draws of its own, which no ledger holds)"
+            if not one.facts.reference:
+                yield f"{', '.join(STANDINGS)} and frontiers (they depend on {one.router})"
 
 
 def _show(out: Console, directory: Path, verdict: Verdict) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import run
+from bench import audit, run
 from bench.bundle import Bundle, Choices, open_run
 from bench.ledgers import Difference
 from bench.metrics import Row
@@ -25,7 +25,6 @@ from tasks.errors import InputError
 from tasks.suite import Suite
 from tests.toys import toy_suite
 
-LATER = {"utility_low", "utility_high", "rank_group"}  # null in this release
 VERIFIED = sorted({*FIGURES, *STANDINGS})
 
 
@@ -68,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "checkout_page", lambda: None)
         routers = "knn,disrouter_sft,disrouter_confidence"
-        command = ["--suite", str(root / "suite"), "--routers", routers, "--seeds", "2"]
+        command = ["--suite", str(root / "suite"), "--routers", routers, "--seeds", "2", "--bootstrap", "200"]
         assert run.main([*command, "--scenario", "balance", "--out", str(root / "run")]) == 0
     return root / "run"
 
@@ -90,7 +89,10 @@ def differences(bundle: Bundle, **changes: Any) -> tuple[Difference, ...]:
 def test_an_honest_run_agrees(made: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     found = verify(bundle)
     assert found.differences == ()
-    assert found.n_verified > 900
+    assert found.n_verified > 1500
+    assert all(row["utility_low"] is not None for row in bundle.board["rows"])
+    assert any(row["metrics"]["calibration_error"] is not None for row in bundle.board["rows"])
+    assert all("timing" in said for said in found.not_verified)
     assert main([str(made)]) == 0
     said = capsys.readouterr().out
     assert "all agree" in said
@@ -98,7 +100,7 @@ def test_an_honest_run_agrees(made: Path, bundle: Bundle, capsys: pytest.Capture
 
 
 def test_every_key_of_a_row_is_verified_or_known_not_to_be() -> None:
-    assert {*FIGURES, *STANDINGS} | TIMINGS | LATER | {"router", "split"} == set(Row.__dataclass_fields__)
+    assert {*FIGURES, *STANDINGS} | TIMINGS | {"router", "split"} == set(Row.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("accounting", ["paper", "final", "every_call", "every_call_and_verify"])
@@ -161,13 +163,18 @@ def test_a_changed_digit_is_found_and_named(bundle: Bundle, data: st.DataObject)
 @given(data=st.data())
 def test_a_changed_header_is_found_and_named(bundle: Bundle, data: st.DataObject) -> None:
     board = json.loads(json.dumps(bundle.board))
-    settled = {name: board[name] for name in ("suite", "run", "schema")}
+    settled = {name: value for name, value in board.items() if name not in ("rows", "skipped")}
     path = data.draw(st.sampled_from([p for p in leaves(settled) if p[:2] != ("run", "audit")]))
     place = board
     for part in path[:-1]:
         place = place[part]
     place[path[-1]] = another(place[path[-1]], data.draw) if place[path[-1]] != "" else "x"
     assert ".".join(map(str, path)) in {d.key for d in differences(bundle, board=board)}
+
+
+def routers_of(found: tuple[Difference, ...]) -> set[str]:
+    """Whose own figures differ, leaving aside how others stand to them and what follows from all rows."""
+    return {d.router for d in found if d.key.split(".")[0] not in {*STANDINGS, "frontiers"}}
 
 
 def changed_choices(bundle: Bundle, key: Any, **parts: Any) -> dict[Any, Choices]:
@@ -183,8 +190,8 @@ def test_a_changed_decision_is_found_and_named(bundle: Bundle, data: st.DataObje
     chosen[place] = (chosen[place] + data.draw(st.integers(1, 2))) % 3
     found = differences(bundle, choices=changed_choices(bundle, key, chosen=chosen))
     query = bundle.suite.queries.iloc[bundle.choices[key].rows[place]]
-    assert {d.router for d in found if d.key not in STANDINGS} == {key[0]}
-    assert {d.alpha for d in found} == {key[1]}
+    assert routers_of(found) == {key[0]}
+    assert {d.alpha for d in found} <= {key[1], None}
     assert {d.split for d in found} == {query["domain"]}
     if key[0] != "random":  # its figures are expectations, so that a draw of it is found by its seed alone
         assert any(d.key.startswith("share.") for d in found)
@@ -219,8 +226,19 @@ def test_a_changed_call_is_found_and_named(bundle: Bundle, data: st.DataObject) 
     bits[place] ^= np.uint64(1 << bit)
     found = differences(bundle, choices=changed_choices(bundle, key, calls={**done.calls, call: bits}))
     assert found
-    assert {d.router for d in found if d.key not in STANDINGS} <= {key[0]}
-    assert {d.alpha for d in found} == {key[1]}
+    assert routers_of(found) <= {key[0]}
+    assert {d.alpha for d in found} <= {key[1], None}
+
+
+def test_a_changed_prediction_is_found_and_named(bundle: Bundle) -> None:
+    key = ("knn", 0.5, 1)
+    predicted = bundle.choices[key].predicted.copy()
+    predicted[4] = 1 - predicted[4]
+    found = differences(bundle, choices=changed_choices(bundle, key, predicted=predicted))
+    split = bundle.suite.queries["domain"].iloc[bundle.choices[key].rows[4]]
+    assert {(d.router, d.split) for d in found} == {("knn", split)}
+    assert {d.key for d in found} <= {"metrics.calibration_error", "metrics.auroc"}
+    assert "metrics.calibration_error" in {d.key for d in found}
 
 
 def test_changed_tokens_are_found_and_named(bundle: Bundle) -> None:
@@ -271,6 +289,67 @@ def test_a_key_that_nothing_is_known_of_is_listed(copy: Path) -> None:
     assert not any(said.startswith("unknown") for said in found.not_verified)
 
 
+def test_a_sweep_and_one_alpha_are_verified_and_audited(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "checkout_page", lambda: None)
+    command = ["--suite", str(made.parent / "suite"), "--routers", "knn,disrouter_sft", "--bootstrap", "200"]
+    for alpha, n in (("0:1:5", 5), (".3", 1)):
+        directory = tmp_path / str(n)
+        assert run.main([*command, "--alpha", alpha, "--out", str(directory)]) == 0
+        bundle = open_run(directory)
+        assert len({key[1] for key in bundle.choices}) == n
+        assert verify(bundle).differences == ()
+        capsys.readouterr()
+        assert audit.main([str(directory), "--json"]) in (0, 1)
+        assert "α = " in capsys.readouterr().out
+    swept = open_run(tmp_path / "5")
+    chosen = swept.choices["knn", 0.25, 0].chosen.copy()
+    chosen[:] = (chosen + 1) % 3
+    found = differences(swept, choices=changed_choices(swept, ("knn", 0.25, 0), chosen=chosen))
+    assert routers_of(found) == {"knn"}
+    assert {d.alpha for d in found} == {0.25, None}
+    assert any(d.key.startswith("frontiers.0.curves.") and d.router == "knn" for d in found)
+
+
+def test_two_models_whose_paraphrases_and_curves_have_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """APGR and CPT want pools of two; passages that two tasks share are drawn in each."""
+    monkeypatch.setattr(run, "checkout_page", lambda: None)
+    rng = np.random.default_rng(3)
+    suite = toy_suite(
+        (rng.random((90, 2)) < [0.4, 0.7]).astype(np.float32),
+        tasks=np.array(["a", "b"])[rng.integers(0, 2, 90)].tolist(),
+        splits=["train", "validation", *["test"] * 4] * 15,
+    )
+    queries = suite.queries
+    queries["cluster_id"] = [f"{split}{i % 20}" for i, split in enumerate(queries["split"])]
+    queries["paraphrase_of"] = None
+    (first, second) = queries.index[(queries["split"] == "test") & (queries["task"] == "a")][:2]
+    queries.loc[second, ["paraphrase_of", "cluster_id"]] = queries.loc[first, ["query_id", "cluster_id"]].tolist()
+    storage.save(suite, tmp_path / "s")
+    for average in ("macro", "micro"):
+        out = tmp_path / average
+        command = ["--suite", str(tmp_path / "s"), "--routers", "knn", "--alpha", "0:1:9", "--bootstrap", "100"]
+        assert run.main([*command, "--average", average, "--out", str(out)]) == 0
+        bundle = open_run(out)
+        curve = next(one for one in bundle.board["frontiers"][0]["curves"] if one["router"] == "knn")
+        assert None not in [curve["metrics"][name] for name in ("apgr", "cpt_50", "aiq", "perf_gain")]
+        assert {row["metrics"]["robustness"] for row in bundle.board["rows"]} <= {0.0, 1.0}
+        assert verify(bundle).differences == ()
+
+
+def other_alpha(run: Path) -> None:
+    table = pq.read_table(run / "decisions.parquet")
+    place = table.column_names.index("alpha")
+    pq.write_table(table.set_column(place, "alpha", pa.array([0.7] * len(table))), run / "decisions.parquet")
+
+
+def other_scenario(run: Path) -> None:
+    table = pq.read_table(run / "calls.parquet")
+    named = pa.array(["cost_first"] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("scenario"), "scenario", named), run / "calls.parquet")
+
+
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
@@ -289,6 +368,9 @@ REFUSED = [
     (lambda run: truncated(run / "calls.parquet"), "cannot be read as Parquet; it may be truncated"),
     (lambda run: without_a_row(run / "decisions.parquet"), "wants each of .* test queries once, but lacks 1, first"),
     (lambda run: without_a_row(run / "calls.parquet"), "wants each of .* test queries once, but lacks 1, first"),
+    (lambda run: without_a_row(run / "predictions.parquet"), "router knn, .* test queries once, but lacks 1, first"),
+    (other_alpha, "decisions.parquet: alpha 0.7 is none of the run's"),
+    (other_scenario, "calls.parquet: scenario names 'cost_first', unknown"),
     (lambda run: (run / "calls.parquet").unlink(), "calls.parquet does not exist"),
     (lambda run: (run / "run.json").unlink(), "is not a run: it holds no run.json"),
     (lambda run: (run / "leaderboard.json").write_text("{"), "cannot be read as JSON"),
