@@ -99,22 +99,20 @@ def intervals(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
     means = _resample(gains, tasks, config.average == "macro", config.bootstrap)
     for key, mine in (("", means[::2]), ("_every_call", means[1::2])):
         named = {g.router: mean for g, mean in zip(groups, mine, strict=True)}
-        for name, mean in named.items():
-            found[name] |= zip((f"utility{key}_low", f"utility{key}_high"), mean.bca(), strict=True)
         ranked = {g.router: named[g.router] for g in groups if not g.facts.reference}
         corrected = _holm(ranked)
+        for name, mean in named.items():
+            found[name] |= zip((f"utility{key}_low", f"utility{key}_high"), mean.bca(), strict=True)
+            if not key:
+                plain = mean.percentile()
+                found[name] |= zip(("utility_percentile_low", "utility_percentile_high"), plain, strict=True)
         for name, mean in ranked.items():
             better = [corrected[name, other] < 1 - LEVEL and ranked[other].value > mean.value for other in ranked]
             found[name][f"rank_group{key}"] = 1 + sum(better)
-        if not key:
-            for name, mean in named.items():
-                limits = zip(("utility_percentile_low", "utility_percentile_high"), mean.percentile(), strict=True)
-                found[name] |= limits
-            for to, other in (("versus_best_single", "best_single"), ("versus_best", _leader(groups))):
-                for name in ranked:
-                    if name != other and other in ranked:
-                        versus = _versus(ranked[name], ranked[other], other)
-                        found[name][to] = versus | {"p_holm": corrected[name, other]}
+            for to, other in () if key else (("versus_best_single", "best_single"), ("versus_best", _leader(groups))):
+                if name != other and other in ranked:
+                    versus = _versus(mean, ranked[other], other)
+                    found[name][to] = versus | {"p_holm": corrected[name, other]}
     return found
 
 

@@ -429,3 +429,6 @@ def test_one_query_one_router_and_a_task_with_one_query(
     )
     assert run.main(["--suite", str(tmp_path / "s"), "--routers", "best_single", "--out", str(tmp_path / "run")]) == 0
     assert verify(open_run(tmp_path / "run")).differences == ()
+    other_scenario(tmp_path / "run")
+    with pytest.raises(InputError, match="scenario cost_first does not go with alpha 0.2"):
+        open_run(tmp_path / "run")
