@@ -11,12 +11,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.plots import COST_ACCURACY
 from leaderboard.schema import read, read_figures
 from leaderboard.view import view
 from tasks import cli
 from tasks.errors import InputError
 from tasks.files import write_whole
 
+MOST_BYTES = 8_000_000
 TEMPLATES = Path(__file__).parent / "templates"
 # In the order in which they need each other.
 SCRIPTS = ("numbers.js", "details.js", "plots.js", "page.js")
@@ -25,9 +27,19 @@ SCRIPTS = ("numbers.js", "details.js", "plots.js", "page.js")
 def build(runs: Sequence[Path], targets: Sequence[Path]) -> None:
     """Write one page on the run directories `runs` to every file of `targets`.
 
-    Raises `InputError` where a run has no `leaderboard.json` that this release reads, or a target cannot be written.
+    Static figures are left out, those that are needed least first, where the page would become too large. Raises
+    `InputError` where it is all the same, where a run has no `leaderboard.json` that this release reads, or where a
+    target cannot be written.
     """
-    page = render(view([read(run) for run in runs], [read_figures(run) for run in runs]))
+    content, figures = [read(run) for run in runs], [read_figures(run) for run in runs]
+    for kept in ("", COST_ACCURACY, "none"):  # what scripts do not draw anew goes last
+        chosen = [{name: data for name, data in images.items() if name.startswith(kept)} for images in figures]
+        page = render(view(content, chosen, whole=not kept))
+        size = len(page.encode())
+        if size < MOST_BYTES:
+            break
+    else:
+        raise InputError(f"the page of {len(runs)} runs would take {size / 1e6:.1f} MB, but has room for 8; name fewer")
     for target in targets:
         write_whole(target, page)
 

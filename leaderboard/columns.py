@@ -3,8 +3,9 @@
 A table is {"id", "name", "caption", "columns", "rows"}.
 A column is {"key", "label", "hint", "kind", "first", "sorted"}; a first click sorts in the direction `first`.
 A row is {"router", "reference", "optimal", "cells"}.
-A cell is {"text", "note", "value", "shade", "bar"}; a null `value` sorts last in either direction. A `bar` is the low
-end, the middle and the high end of an interval in percent of the width that all bars of the table share.
+A cell is {"text", "note", "value", "interval", "shade", "bar"}; a null `value` sorts last in either direction. An
+`interval` is its [low, high]; a `bar` is low end, value and high end in percent of the width that all bars of the table
+share.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from leaderboard.sentences import over_best_single
 from leaderboard.wording import Row, decimal, percent, signed, span, whole
 
 Dict = dict[str, Any]
-Bar = tuple[float | None, float | None, float | None]
+Ends = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,22 @@ class Column:
 
 
 def cell(
-    value: float | str | None, text: str | None = None, note: str = "", shade: int | None = None, bar: Bar | None = None
+    value: float | str | None,
+    text: str | None = None,
+    note: str = "",
+    interval: Ends = (None, None),
+    drawn: bool = False,
+    shade: int | None = None,
 ) -> Dict:
-    """Return a cell; its text is that of the value with three digits unless another is given."""
+    """Return a cell; its text is that of the value with three digits unless another is given.
+
+    Where it is `drawn`, value and interval become a bar.
+    """
     if text is None:
         text = value if isinstance(value, str) else decimal(value)
-    return {"text": text, "note": note, "value": value, "shade": shade, "bar": bar}
+    ends = None if None in interval else list(interval)
+    bar = [interval[0], value, interval[1]] if drawn and value is not None else None
+    return {"text": text, "note": note, "value": value, "interval": ends, "shade": shade, "bar": bar}
 
 
 def number(key: str) -> Callable[[Row], Dict]:
@@ -82,10 +93,8 @@ def _scale(barred: Sequence[Dict]) -> None:
 
 
 def _group(row: Row) -> Dict:
-    if row["reference"]:
-        return cell(None, "ref.")
     group = row["rank_group"]
-    return cell(row["rank"], "–" if group is None else str(group), f"rank {whole(row['rank'])}")
+    return cell(group, "ref." if row["reference"] else "–" if group is None else str(group))
 
 
 def _router(row: Row) -> Dict:
@@ -97,7 +106,7 @@ def _router(row: Row) -> Dict:
 
 def _utility(row: Row) -> Dict:
     low, value, high = row["utility_low"], row["utility"], row["utility_high"]
-    return cell(value, note=span(low, high), bar=None if value is None else (low, value, high))
+    return cell(value, note=span(low, high), interval=(low, high), drawn=True)
 
 
 def _over_best(row: Row) -> Dict:
@@ -106,7 +115,8 @@ def _over_best(row: Row) -> Dict:
     if versus is None:
         return cell(None)
     text = signed(versus["difference"])
-    return cell(versus["difference"], text, over_best_single(row).removeprefix(text).strip(" ,"))
+    note = over_best_single(row).removeprefix(text).strip(" ,")
+    return cell(versus["difference"], text, note, (versus["low"], versus["high"]))
 
 
 def _every_call(row: Row) -> Dict:
@@ -141,8 +151,15 @@ MAIN = (
         "group",
         "Rank group",
         _group,
-        "1 + the number of routers that are significantly better: who cannot be told apart shares one; below it the "
-        "plain rank by utility; reference rows are never ranked",
+        "1 + the number of routers that are significantly better: who cannot be told apart share one; reference rows "
+        "are never ranked",
+        descending=False,
+    ),
+    Column(
+        "rank",
+        "Rank",
+        lambda row: cell(row["rank"], whole(row["rank"])),
+        "by utility alone, however small the difference",
         descending=False,
         sorted=True,
     ),

@@ -86,7 +86,10 @@ def _pair(before: Row | None, after: Row | None) -> Row:
 def _utility(which: str) -> Callable[[Row], Dict]:
     def told(pair: Row) -> Dict:
         row = pair[which]
-        return cell(None) if row is None else cell(row["utility"], note=span(row["utility_low"], row["utility_high"]))
+        if row is None:
+            return cell(None)
+        ends = row["utility_low"], row["utility_high"]
+        return cell(row["utility"], note=span(*ends), interval=ends)
 
     return told
 
@@ -103,7 +106,7 @@ def _moved(pair: Row) -> Dict:
     if pair["moved"] is None:
         return cell(None)
     value, low, high = pair["moved"]
-    return cell(value, signed(value), span(low, high, signed), bar=(low, value, high))
+    return cell(value, signed(value), span(low, high, signed), (low, high), drawn=True)
 
 
 def _delta(key: str) -> Callable[[Row], Dict]:

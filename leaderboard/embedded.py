@@ -7,7 +7,7 @@ from bench.frontier import pareto_optimal
 from bench.plots import row_kind
 from leaderboard import papers
 from leaderboard.sentences import over_best_single, spending
-from leaderboard.wording import Row
+from leaderboard.wording import Row, suite_label
 
 Dict = dict[str, Any]
 _STRATA = ("solved_by_all", "easy", "hard", "unsolvable")
@@ -59,7 +59,7 @@ def run(content: Mapping[str, Any]) -> Dict:
     """Return what is the same for all panels of a run: its routers, where the winner changes, how agents answer."""
     names = dict.fromkeys(row["router"] for row in content["rows"])
     return {
-        "suite": content["suite"]["name"],
+        "suite": suite_label(content["suite"]),
         "simulated": content["suite"]["kind"] == "simulated",
         "command": content["run"]["command"],
         "routers": {name: papers.about(name, content["settings"]) for name in names},

@@ -9,7 +9,7 @@ from leaderboard import compare, embedded
 from leaderboard.columns import MAIN, PUBLISHED, details, main_columns, table
 from leaderboard.schema import ANSWER_RATE
 from leaderboard.sentences import headline, notes
-from leaderboard.wording import ACCOUNTINGS, SIMULATED, Row, decimal, queries, scenario
+from leaderboard.wording import ACCOUNTINGS, SIMULATED, Row, decimal, queries, scenario, suite_label
 
 Dict = dict[str, Any]
 
@@ -24,20 +24,19 @@ RUN_FIGURES = {
 # In the order in which a reader chooses; with `run` only where runs would else be taken for each other.
 FACETS = ("suite", "pool", "average", "accounting", "run", "split", "scenario")
 MANY_SCENARIOS = 6  # beyond which the slider alone chooses
-FIGURE_BYTES = 3_000_000  # with the plotting library the page stays below 8 MB
 SEVERITIES = {"fatal": "Fatal", "error": "Error", "warning": "Warning", "note": "Note"}
 
 
-def view(runs: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, str]]) -> Dict:
+def view(runs: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, str]], whole: bool = True) -> Dict:
     """Return what the page shows of `runs`, as `schema.read` gives them.
 
     `figures` holds, for every run, data URIs by figure name (see `bench.plots.figure_name`); a figure that is not there
-    is not shown, and none is where all together are too large. The same input gives the same dict.
+    is not shown. `whole` is false where some were left out, as the page has no room for them. The same input gives the
+    same dict.
     """
-    fits = sum(len(source) for images in figures for source in images.values()) <= FIGURE_BYTES
     names = _facet_names(runs)
     shown = [
-        _run(run, images if fits else {}, f"run{i}", facets)
+        _run(run, images, f"run{i}", facets)
         for i, (run, images, facets) in enumerate(zip(runs, figures, names, strict=True), 1)
     ]
     return {
@@ -46,7 +45,7 @@ def view(runs: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, str]]
         "switches": _switches(shown),
         "comparisons": compare.comparisons(runs, [run["name"] for run in shown]),
         "glossary": [{"label": column.label, "hint": column.hint} for column in (*MAIN, *PUBLISHED)],
-        "figures_left_out": not fits,
+        "figures_left_out": not whole,
         "data": {
             "panels": {panel["id"]: panel.pop("data") for run in shown for panel in run["panels"]},
             "runs": {run["id"]: embedded.run(content) for run, content in zip(shown, runs, strict=True)},
@@ -145,10 +144,11 @@ def _panel(
     caption = f"{about}{ACCOUNTINGS[config['accounting']].capitalize()}; {config['average']} average."
     level = content["statistics"]["level"] if content["statistics"] else 0.95
     chosen = {**facets, "split": first["split"], "scenario": scenario(first)}
-    sentence, remarks = headline(rows, suite["name"], level), notes(rows)
+    sentence, remarks = headline(rows, suite_label(suite), level), notes(rows)
     return {
         "id": identity,
         "run": prefix,
+        "alpha": first["alpha"],
         "facets": chosen,
         "title": label(first),
         "headline": sentence,

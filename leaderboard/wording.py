@@ -61,6 +61,11 @@ def verb(names: Sequence[str], one: str, many: str) -> str:
     return one if len(names) == 1 else many
 
 
+def suite_label(suite: Mapping[str, Any]) -> str:
+    """Return a suite's name, and that its outcomes are simulated where they are."""
+    return f"{suite['name']} (simulated)" if suite["kind"] == "simulated" else str(suite["name"])
+
+
 def scenario(row: Row) -> str:
     """Return such as "balance, α = .5"."""
     name = f"{row['scenario'].replace('_', ' ')}, " if row["scenario"] else ""

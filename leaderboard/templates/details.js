@@ -21,7 +21,8 @@ function details(panel, name) {
   for (const [term, text] of facts) {
     list.append(element("dt", {}, term), element("dd", {}, text || "–"));
   }
-  return element("div", { className: "inside" }, list, tasks(row), shares(row), strata(row));
+  const mark = data.runs[panel.of].simulated ? element("strong", { className: "alarm" }, "Simulated outcomes") : "";
+  return element("div", { className: "inside" }, mark, list, tasks(row), shares(row), strata(row));
 }
 
 function small(caption, heads, rows) {

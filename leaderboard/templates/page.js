@@ -6,7 +6,9 @@ const panels = Object.entries(data.panels).map(([id, told]) => {
   const section = document.getElementById(id);
   const table = section.querySelector("table");
   addButtons(table.tBodies[0]);
-  return { id, ...told, section, table, rowsAsBuilt: [...table.tBodies[0].rows].map((row) => row.cloneNode(true)) };
+  const words = [section.querySelector("h3"), table.caption.firstElementChild];
+  const rowsAsBuilt = [...table.tBodies[0].rows].map((row) => row.cloneNode(true));
+  return { id, ...told, section, table, words, wordsAsBuilt: words.map((one) => one.textContent), rowsAsBuilt };
 });
 const form = document.querySelector(".switches");
 const slider = document.getElementById("alpha");
@@ -70,6 +72,12 @@ function tell(rows, asBuilt, mode) {
   if (mode !== "own") notes.push("Costs of easy and hard queries, by task, and p-values are known under the run’s own accounting alone.");
   const leader = rows.find((row) => row.rank === 1);
   if (!asBuilt && leader) notes.push(`Where ${leader.name}’s money goes: ${shown.rows[leader.name].spending}.`);
+  const charged = { own: "Cost as in the run", final: "Cost of the answering model alone", every_call: "Cost of every call" }[mode];
+  const decided = same(state.alpha, shown.alpha) ? "" : `; decisions as at ${alphaLabel(shown.alpha)} where they depend on α`;
+  const simulated = data.runs[shown.of].simulated ? "Simulated outcomes. " : "";
+  const title = `${SPLITS[shown.split] ?? shown.split}, ${alphaLabel(state.alpha)}`;
+  const words = asBuilt ? shown.wordsAsBuilt : [title, `${title}. ${simulated}${charged}${decided}.`];
+  shown.words.forEach((one, i) => (one.textContent = words[i]));
   headline.textContent = asBuilt ? shown.headline : sentence(shown, rows, state.alpha);
   note.textContent = asBuilt ? shown.notes : notes.join(" ");
 }
@@ -103,7 +111,8 @@ function rewrite(tr, row, mode, rows) {
     at[key].replaceChildren(text, ...(note ? [" ", element("small", {}, note)] : []));
   };
   const span = row.interval ? `${decimal(row.interval[0])} to ${decimal(row.interval[1])}` : "";
-  if (!row.reference) write("group", row.rank, String(row.group ?? "–"), row.rank === null ? "" : `rank ${row.rank}`);
+  if (!row.reference) write("group", row.group, String(row.group ?? "–"));
+  write("rank", row.rank, String(row.rank ?? "–"));
   write("utility", row.utility, decimal(row.utility), span);
   if (row.utility !== null) at.utility.append(bar(row, rows));
   write("over", row.over, signed(row.over));

@@ -45,6 +45,7 @@ function drawPlots(panel, rows, alpha, panels) {
   const box = document.getElementById("plots");
   panel.section.querySelector(".plots-here").append(box);
   box.hidden = false;
+  box.classList.toggle("simulated-outcomes", data.runs[panel.of].simulated);
   frontierPlot(panel, rows, alpha);
   alphaPlot(panel, alpha, panels);
   if (box.dataset.panel === `${panel.id} ${css("--ink")}`) return; // the others do not change with α
