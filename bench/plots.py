@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # matplotlib and seaborn take a second to import; the page wa
     from matplotlib.figure import Figure
 
 SPLITS = {"id": "in-domain", "ood": "out-of-domain"}
-COST_ACCURACY, EASY_HARD = "cost_accuracy", "easy_hard_cost"
+COST_ACCURACY, EASY_HARD, UTILITY_ALPHA = "cost_accuracy", "easy_hard_cost", "utility_alpha"
 
 # Okabe and Ito's palette stays distinct for colour-blind readers; the markers say the same once more.
 INK, MUTED, FAINT, ALARM = "#111111", "#6b6b6b", "#dadada", "#b34700"
@@ -111,7 +111,8 @@ def _with(rows: Sequence[Row], *keys: str) -> list[Row]:
     return [row for row in rows if all(row[key] is not None for key in keys)]
 
 
-def _kind(row: Row, optimal: set[str]) -> str:
+def row_kind(row: Row, optimal: set[str]) -> str:
+    """Return which of `KINDS` a row is; `optimal` are the Pareto-optimal routers."""
     name: str = row["router"]
     if not row["reference"]:
         return "Pareto-optimal router" if name in optimal else "dominated router"
@@ -124,14 +125,14 @@ def _cost_accuracy_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """Return router, kind, cost, accuracy and utility of every row that has them, routers last."""
     optimal, order = pareto_optimal(rows), list(KINDS)
     columns = ["router", "kind", "cost", "accuracy", "utility"]
-    kept = [{**row, "kind": _kind(row, optimal)} for row in _with(rows, "cost", "accuracy")]
+    kept = [{**row, "kind": row_kind(row, optimal)} for row in _with(rows, "cost", "accuracy")]
     kept.sort(key=lambda row: (order.index(row["kind"]), row["cost"], row["router"]))
     return pd.DataFrame(kept, columns=columns)
 
 
 def _easy_hard_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """Return mean costs by stratum, worst discriminator first; single models have no choice and are left out."""
-    kept = [row for row in _with(rows, "easy_cost", "hard_cost") if _kind(row, set()) != "single model"]
+    kept = [row for row in _with(rows, "easy_cost", "hard_cost") if row_kind(row, set()) != "single model"]
     frame = pd.DataFrame({name: [row[name] for row in kept] for name in ("router", "reference")})
     for stratum in STRATA:
         frame[stratum] = pd.Series([row[f"{stratum}_cost"] for row in kept], dtype=float)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bench import plots, significance, sweep_plot
+from bench import plots, row_plots, significance, sweep_plot
 from bench.bundle import PREDICTIONS, declared, file_hashes
 from bench.config import RunConfig
 from bench.curves import frontiers
@@ -102,7 +102,9 @@ def write(
     flat.insert(1, "kind", summary["kind"])
     write_whole(directory / "leaderboard.csv", flat.to_csv(index=False))
     (directory / "figures").mkdir()
-    (sweep_plot if config.sweep else plots).draw(records, summary, directory / "figures")
+    for drawn in (sweep_plot if config.sweep else plots, row_plots):
+        drawn.draw(records, summary, directory / "figures")
+    row_plots.draw_agents(suite, directory / "figures")
 
 
 def _json(content: Any) -> str:

@@ -2,196 +2,80 @@
 
 import base64
 import hashlib
-import json
+import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.plots import COST_ACCURACY
+from leaderboard.schema import read, read_figures
 from leaderboard.view import view
 from tasks import cli
 from tasks.errors import InputError
 from tasks.files import write_whole
 
-SCHEMA = 1
-
-
-class _Record(BaseModel):
-    """What the page reads of `leaderboard.json`: every key stands there, and null where it does not apply."""
-
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
-
-
-class _Scores(_Record):
-    accuracy: float | None
-    cost: float | None
-    utility: float | None
-
-
-class _Versus(_Record):
-    difference: float
-    low: float | None
-    high: float | None
-    p_holm: float
-
-
-class _Row(_Scores):
-    router: str
-    reference: bool
-    scenario: str | None
-    alpha: float
-    alpha_used: float | None
-    split: str
-    n_queries: int
-    n_seeds: int
-    utility_low: float | None
-    utility_high: float | None
-    rank: int | None
-    rank_every_call: int | None
-    rank_group: int | str | None
-    rank_group_every_call: int | None
-    versus_best_single: _Versus | None
-    versus_best: _Versus | None
-    utility_seed_sd: float | None
-    utility_every_call_low: float | None
-    utility_every_call_high: float | None
-    metrics: dict[str, float | None]
-    percent_of_oracle: float | None
-    utility_every_call: float | None
-    easy_cost: float | None
-    hard_cost: float | None
-    unsolvable_cost: float | None
-    solved_by_all_cost: float | None
-    share: dict[str, float] | None
-    per_task: dict[str, _Scores] | None
-    published_utility: float | None
-
-
-class _Live(_Record):
-    engine: str
-    dtype: str
-
-
-class _Config(_Record):
-    accounting: Literal["paper", "final", "every_call", "every_call_and_verify"]
-    average: Literal["macro", "micro"]
-    live: _Live | None = None
-
-
-class _Run(_Record):
-    id: str
-    command: str
-    created: str
-    git_revision: str | None
-    versions: dict[str, str]
-    config: _Config
-
-
-class _Model(_Record):
-    model: str
-    cost: float
-
-
-class _Task(_Record):
-    name: str
-    domain: str
-
-
-class _Suite(_Record):
-    name: str
-    kind: Literal["recorded", "imported", "simulated"]
-    sha256: str
-    description: str
-    n_queries: dict[str, int]
-    pool: list[_Model]
-    cost_rule: str
-    assumptions: list[str]
-    tasks: list[_Task]
-
-
-class _Skipped(_Record):
-    router: str
-    reason: str
-
-
-class _Split(_Record):
-    lacking: str | None
-
-
-class _Statistics(_Record):
-    level: float
-    resamples: int
-    interval: str
-    test: str
-    correction: str
-    rank_group: str
-    splits: dict[Literal["id", "ood"], _Split]
-
-
-class _Results(_Record):
-    run: _Run
-    suite: _Suite
-    skipped: list[_Skipped]
-    statistics: _Statistics | None
-    rows: list[_Row]
+MOST_BYTES = 8_000_000
+TEMPLATES = Path(__file__).parent / "templates"
+# In the order in which they need each other.
+SCRIPTS = ("numbers.js", "details.js", "plots.js", "page.js")
 
 
 def build(runs: Sequence[Path], targets: Sequence[Path]) -> None:
     """Write one page on the run directories `runs` to every file of `targets`.
 
-    Raises `InputError` where a run has no `leaderboard.json` that this release reads, or a target cannot be written.
+    Static figures are left out, those that are needed least first, where the page would become too large. Raises
+    `InputError` where it is all the same, where a run has no `leaderboard.json` that this release reads, or where a
+    target cannot be written.
     """
-    page = render(view([read(run) for run in runs], [read_figures(run) for run in runs]))
+    content, figures = [read(run) for run in runs], [read_figures(run) for run in runs]
+    for kept in ("", COST_ACCURACY, "none"):  # what scripts do not draw anew goes last
+        chosen = [{name: data for name, data in images.items() if name.startswith(kept)} for images in figures]
+        page = render(view(content, chosen, whole=not kept))
+        size = len(page.encode())
+        if size < MOST_BYTES:
+            break
+    else:
+        raise InputError(f"the page of {len(runs)} runs would take {size / 1e6:.1f} MB, but has room for 8; name fewer")
     for target in targets:
         write_whole(target, page)
 
 
-def read(run: Path) -> dict[str, Any]:
-    """Return what the page reads of a run directory's `leaderboard.json`; raises `InputError` where that cannot be."""
-    path = run / "leaderboard.json"
-    if not path.is_file():
-        raise InputError(f"{run} is not a run: it holds no leaderboard.json (bench.run writes one)")
-    try:
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and content.get("schema") != SCHEMA:
-            raise InputError(f"{path}: schema {content.get('schema')} is unknown; this release reads schema {SCHEMA}")
-        return _Results.model_validate(content).model_dump()
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-
-
-def read_figures(run: Path) -> dict[str, str]:
-    """Return the SVG figures of a run directory as data URIs, by file name without suffix."""
-    return {
-        path.stem: f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
-        for path in sorted((run / "figures").glob("*.svg"))
-    }
-
-
 def render(content: Mapping[str, Any]) -> str:
-    """Return the HTML page of a view: its style and script are inlined, and its policy allows these two alone."""
+    """Return the HTML page of a view: styles and scripts are inlined, and its policy allows these alone."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (
-        (Path(__file__).parent / "templates" / f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
-    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # in the order of the view
+    style = (TEMPLATES / "page.css").read_text("utf-8")
+    scripts = [plotly(), "\n".join((TEMPLATES / name).read_text("utf-8") for name in SCRIPTS)]
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_source(style)}; "
+        f"script-src {' '.join(map(_source, scripts))}; base-uri 'none'; form-action 'none'"
     )
-    template = environment.get_template("page.html")
-    return template.render(content, policy=policy, style=Markup(style), script=Markup(script))  # noqa: S704  # our files
+    inlined = {"style": Markup(style), "scripts": [Markup(script) for script in scripts]}  # noqa: S704  # trusted files
+    # Sheets that the library would add, for maps; it does not where something of that name is there.
+    unwanted = re.findall(r'getElementById\("([0-9a-f]{64})"\)', scripts[0])
+    return environment.get_template("page.html").render(content, policy=policy, unwanted=unwanted, **inlined)
+
+
+def plotly() -> str:
+    """Return the plotting library's script as the installed package carries it; `InputError` where there is none."""
+    spec = find_spec("plotly")  # which finds the package without importing it
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(folders[0]) / "package_data" / "plotly.min.js" if folders else None
+    if path is None or not path.is_file():
+        raise InputError("the page's plots need the package plotly: pip install plotly")
+    script = path.read_text("utf-8")
+    # The script would end where the page's parser sees its end tag, even inside a string.
+    return re.sub(r"</(?=script)", r"<\\/", script, flags=re.IGNORECASE)
 
 
 def _source(text: str) -> str:
