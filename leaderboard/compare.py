@@ -111,8 +111,10 @@ def _moved(pair: Row) -> Dict:
 
 def _delta(key: str) -> Callable[[Row], Dict]:
     def told(pair: Row) -> Dict:
-        values = [None if pair[which] is None else pair[which][key] for which in ("before", "after")]
-        return cell(None) if None in values else cell(values[1] - values[0], signed(values[1] - values[0]))
+        before, after = (None if pair[which] is None else pair[which][key] for which in ("before", "after"))
+        if before is None or after is None:
+            return cell(None)
+        return cell(after - before, signed(after - before))
 
     return told
 
