@@ -65,7 +65,8 @@ class Mean:
         if total <= TIED**2:
             return least
         freedom = total**2 / sum(variance**2 / degrees for variance, degrees in parts)
-        return min(1.0, max(least, float(betainc(freedom / 2, 0.5, freedom / (freedom + self.value**2 / total)))))
+        square = self.value**2 / total
+        return min(1.0, max(least, 1.0 - float(betainc(0.5, freedom / 2, square / (freedom + square)))))
 
     @property
     def _constant(self) -> bool:

@@ -133,21 +133,14 @@ class Bootstrap:
 def bootstrap(values: Floats, clusters: Clusters, average: Average, n_resamples: int, seed: int = 0) -> Bootstrap:
     """Resample the means of `values` (n, C) over queries, `n_resamples` times, every column alike.
 
-    The same `clusters` and seed give the same resamples, whatever the columns. The bytes are the same whatever the
-    number of threads: sums of clusters are rounded to multiples of a power of two so large that sums of them are exact,
-    in whatever order a product of matrices adds. What that takes away is some 1e-10 of a cluster's sum. Raises
-    `InputError` where a task has a single cluster: nothing is known of how others would differ.
+    The same `clusters` and seed give the same resamples, whatever the columns, and the same bytes, whatever the number
+    of threads. Raises `InputError` where a task has a single cluster: nothing is known of how others would differ.
     """
     if len(clusters.alone()):
         raise InputError(f"{len(clusters.alone())} tasks have a single query or passage, so that no spread is known")
     rng, parts = np.random.default_rng(seed), clusters.parts()
-    sums = np.column_stack([np.bincount(clusters.member, column) for column in values.T])
-    for part in parts:
-        most = max(float(np.abs(sums[part]).max(initial=0.0)), 1e-30) * (part.stop - part.start)
-        unit = 2.0 ** (np.ceil(np.log2(most)) - 52)
-        sums[part] = np.round(sums[part] / unit) * unit
-    table = np.column_stack([sums, clusters.size])
-    drawn = np.array([_draw(rng, table[part], n_resamples) for part in parts])  # (T, B, C + 1)
+    table = np.column_stack([*(np.bincount(clusters.member, column) for column in values.T), clusters.size])
+    drawn = np.array([_draw(rng, _exact(table[part]), n_resamples) for part in parts])  # (T, B, C + 1)
     whole = np.array([np.sum(table[part], axis=0) for part in parts])  # (T, C + 1)
     if average == "macro":
         means, left = _mean(whole), whole[clusters.task] - table
@@ -165,6 +158,16 @@ def _mean(table: Floats) -> Floats:
     """Return (…, C) means of (…, C + 1) sums, the last of which counts queries."""
     means: Floats = table[..., :-1] / table[..., -1:]
     return means
+
+
+def _exact(table: Floats) -> Floats:
+    """Round (m, C + 1) sums to multiples of a power of two so large that sums of m of them are exact.
+
+    So they are the same in whatever order a product of matrices adds; what that takes away is some 1e-10 of a sum.
+    """
+    most = max(float(np.abs(table[:, :-1]).max(initial=0.0)), 1e-30) * len(table)
+    unit = 2.0 ** (np.ceil(np.log2(most)) - 52)
+    return np.column_stack([np.round(table[:, :-1] / unit) * unit, table[:, -1]])
 
 
 def _draw(rng: np.random.Generator, table: Floats, n_resamples: int) -> Floats:
