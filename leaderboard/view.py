@@ -55,21 +55,20 @@ def view(runs: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, str]]
 
 def _facet_names(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Return what tells the runs of a page apart: suite, pool, average, accounting, and the run's id where need be."""
-    suites = {run["suite"]["sha256"]: run["suite"]["name"] for run in runs}
-    found, taken = [], set[tuple[Any, ...]]()
+    suites = [name for name, _ in {(run["suite"]["name"], run["suite"]["sha256"]) for run in runs}]
+    found = []
     for run in runs:
         name, digest = run["suite"]["name"], run["suite"]["sha256"]
         pool = run["rows"][0]["pool"] if run["rows"] else [model["model"] for model in run["suite"]["pool"]]
         found.append(
             {
-                "suite": name if list(suites.values()).count(name) == 1 else f"{name} ({digest[:8]})",
+                "suite": name if suites.count(name) == 1 else f"{name} ({digest[:8]})",
                 "pool": ", ".join(pool),
                 "average": run["run"]["config"]["average"],
                 "accounting": run["run"]["config"]["accounting"],
                 "run": "",
             }
         )
-        taken.add((*found[-1].values(),))
     keys = [[(*facets.values(), *key) for key in _alphas(run)] for run, facets in zip(runs, found, strict=True)]
     flat = [key for mine in keys for key in mine]
     if len(set(flat)) < len(flat):

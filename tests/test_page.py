@@ -4,139 +4,24 @@ import base64
 import hashlib
 import itertools
 import json
+import math
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import plots
 from leaderboard import build as page
-from leaderboard.view import decimal, headline, signed, view
+from leaderboard.compare import difference
+from leaderboard.schema import read
+from leaderboard.sentences import headline
+from leaderboard.view import view
+from leaderboard.wording import decimal, signed
 from tasks.errors import InputError
+from tests.pages import EVIL, a_row, as_read, built, save, some_results, some_rows
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "view.json"
-EVIL = "<img src=x onerror=alert(1)>\"'&</script>"
-
-
-def a_row(router: str, accuracy: float | None, cost: float | None, rank: int | None, **other: Any) -> dict[str, Any]:
-    """A complete row; numbers are made up."""
-    utility = None if accuracy is None or cost is None else accuracy - 0.5 * cost
-    scores = {"accuracy": accuracy, "cost": cost, "utility": utility}
-    nulls = (
-        "utility_low utility_high rank_group percent_of_oracle cost_usd latency_s overhead_us unsolvable_cost "
-        "solved_by_all_cost published_accuracy published_cost published_utility fit_seconds route_seconds "
-        "versus_best_single versus_best rank_group_every_call utility_seed_sd "
-        "utility_every_call_low utility_every_call_high"
-    )
-    return {
-        **dict.fromkeys(nulls.split()),
-        **scores,
-        "router": router,
-        "reference": rank is None,
-        "scenario": "balance",
-        "alpha": 0.5,
-        "alpha_used": 0.5,
-        "split": "id",
-        "pool": ["small", "large"],
-        "n_queries": 1404,
-        "n_seeds": 1,
-        "per_seed": [],
-        "rank": rank,
-        "rank_every_call": rank,
-        "accounting": "final",
-        "cost_final": cost,
-        "cost_every_call": cost,
-        "utility_every_call": utility,
-        "easy_cost": cost,
-        "hard_cost": None if cost is None else cost + 0.05,
-        "share": {"small": 0.75, "large": 0.25},
-        "per_task": {"arithmetic": scores, "history": scores},
-        "metrics": {"regret": 0.1, "auroc": None},
-        **other,
-    }
-
-
-def some_rows(**other: Any) -> list[dict[str, Any]]:
-    versus = {"router": "best_single", "difference": 0.15, "low": 0.12, "high": 0.18, "p": 0.0001, "p_holm": 0.0002}
-    return [
-        a_row("oracle", 0.9, 0.2, None, percent_of_oracle=100.0, **other),
-        a_row("nothing_known", None, None, None, n_queries=0, share=None, per_task=None, **other),
-        a_row("forc", 0.7, 0.4, 2, percent_of_oracle=62.5, published_utility=0.51, n_seeds=3, **other),
-        a_row(
-            "knn",
-            0.65,
-            0.1,
-            1,
-            utility_low=0.58,
-            utility_high=0.62,
-            rank_group=1,
-            rank_every_call=2,
-            versus_best_single=versus,
-            **other,
-        ),
-        a_row("best_single", 0.5, 0.1, 3, rank_every_call=1, **{"alpha_used": 0.2, **other}),
-    ]
-
-
-def some_results(kind: str = "simulated", rows: list[dict[str, Any]] | None = None, **suite: Any) -> dict[str, Any]:
-    """A complete leaderboard.json."""
-    config = {"scenarios": ["balance"], "splits": ["id"], "accounting": "paper", "average": "macro", "seeds": 1}
-    return {
-        "schema": 1,
-        "run": {
-            "id": "0123456789ab",
-            "command": "python -m bench.run --suite made-up",
-            "created": "2025-01-31T12:00:00+00:00",
-            "git_revision": None,
-            "versions": {"numpy": "2.0", "disrouter-bench": "0"},
-            "config": config,
-        },
-        "suite": {
-            "name": "made-up",
-            "kind": kind,
-            "sha256": "f" * 64,
-            "description": "Numbers that nobody measured.",
-            "n_queries": {"id": 1404, "ood": 0},
-            "pool": [{"model": "small", "cost": 0.1}, {"model": "large", "cost": 1.0}],
-            "cost_rule": "made up",
-            "assumptions": ["Everything is assumed."],
-            "tasks": [{"name": "arithmetic", "domain": "id"}, {"name": "history", "domain": "id"}],
-            **suite,
-        },
-        "skipped": [{"router": "automix", "reason": "the suite has no verifications.parquet"}],
-        "statistics": {
-            "resamples": 2000,
-            "level": 0.95,
-            "interval": "drawn",
-            "test": "compared",
-            "correction": "corrected",
-            "rank_group": "counted",
-            "splits": {
-                "id": {"n_tasks": 2, "n_clusters": 1404, "lacking": None},
-                "ood": {"n_tasks": 1, "n_clusters": 1, "lacking": "an interval cannot be had: there is one query"},
-            },
-        },
-        "rows": some_rows() if rows is None else rows,
-    }
-
-
-def save(directory: Path, results: Any) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "leaderboard.json").write_text(json.dumps(results))
-    return directory
-
-
-def built(tmp_path: Path, *runs: dict[str, Any], figures: bool = False) -> str:
-    paths = [save(tmp_path / f"run{i}", run) for i, run in enumerate(runs)]
-    for path, run in zip(paths, runs, strict=True):
-        if figures:
-            plots.draw(run["rows"], run["suite"], path / "figures")
-    page.build(paths, [tmp_path / "index.html"])
-    return (tmp_path / "index.html").read_text()
 
 
 class Outline(HTMLParser):
@@ -165,10 +50,10 @@ class Outline(HTMLParser):
 # --- the view ---------------------------------------------------------------------------------------------------------
 
 
-def test_view_is_the_snapshot() -> None:
+def test_view_is_the_snapshot(tmp_path: Path) -> None:
     """To accept a change, delete the snapshot, run once (which fails), and read the difference."""
     figures = {"cost_accuracy_balance_id": "data:image/svg+xml;base64,QQ=="}
-    shown = json.dumps(view([some_results()], [figures]), indent=1, ensure_ascii=False) + "\n"
+    shown = json.dumps(view([as_read(some_results(), tmp_path)], [figures]), indent=1, ensure_ascii=False) + "\n"
     if not SNAPSHOT.exists():
         SNAPSHOT.parent.mkdir(exist_ok=True)
         SNAPSHOT.write_text(shown)
@@ -176,15 +61,19 @@ def test_view_is_the_snapshot() -> None:
     assert shown == SNAPSHOT.read_text()
 
 
-def test_panels_come_by_alpha_and_domain() -> None:
+def test_panels_come_by_alpha_and_domain(tmp_path: Path) -> None:
     rows = [row for alpha in (0.8, 0.2) for split in ("ood", "id") for row in some_rows(alpha=alpha, split=split)]
-    shown = view([some_results(rows=rows)], [{}])
-    identities = [(panel["scenario"], panel["split"]) for panel in shown["runs"][0]["panels"]]
+    shown = view([as_read(some_results(rows=rows), tmp_path)], [{}])
+    identities = [(panel["facets"]["scenario"], panel["facets"]["split"]) for panel in shown["runs"][0]["panels"]]
     assert identities == [(f"balance, α = {alpha}", split) for alpha in (".2", ".8") for split in ("id", "ood")]
-    assert [[option["value"] for option in switch["options"]] for switch in shown["switches"]] == [
-        ["balance, α = .2", "balance, α = .8"],
-        ["id", "ood"],
-    ]
+    assert {switch["key"]: [option["value"] for option in switch["options"]] for switch in shown["switches"]} == {
+        "accounting": ["paper", "final", "every_call"],
+        "split": ["id", "ood"],
+        "scenario": ["balance, α = .2", "balance, α = .8"],
+    }
+
+
+UNTESTED = "; whether that is more than chance was not tested."
 
 
 @pytest.mark.parametrize(
@@ -192,44 +81,67 @@ def test_panels_come_by_alpha_and_domain() -> None:
     [
         (
             [("knn", 0.6, 1), ("best_single", 0.55, 2)],
-            "knn leads at α = .5 in-domain: utility .600, +.050 over best_single.",
+            f"knn has the highest utility HERE: utility .600, +.050 over the best single model{UNTESTED}",
         ),
         (
             [("best_single", 0.55, 1), ("knn", 0.5, 2)],
-            "best_single leads at α = .5 in-domain: utility .550, and no router beats it.",
+            f"best_single has the highest utility HERE: utility .550, and no router beats it{UNTESTED}",
         ),
         (
             [("knn", 0.6, 1), ("forc", 0.6, 1), ("mlp", 0.6, 1), ("best_single", 0.55, 4)],
-            "forc, knn and mlp tie for the lead at α = .5 in-domain: utility .600, +.050 over best_single.",
+            "forc, knn and mlp share the highest utility HERE: utility .600, +.050 over the best single model"
+            + UNTESTED,
         ),
-        (
-            [("knn", 0.6, 1), ("best_single", 0.6, 1)],
-            "best_single and knn tie for the lead at α = .5 in-domain: utility .600.",
-        ),
-        (
-            [("knn", 0.6001, 1), ("best_single", 0.6, 2)],
-            "knn leads at α = .5 in-domain: utility .600, less than .001 over best_single.",
-        ),
-        ([("knn", 0.6, 1)], "knn leads at α = .5 in-domain: utility .600."),
+        ([("knn", 0.6, 1)], f"knn has the highest utility HERE: utility .600{UNTESTED}"),
         ([("oracle", 0.9, None)], "No router is ranked here."),
     ],
 )
-def test_headline(rows: list[tuple[str, float, int | None]], sentence: str) -> None:
-    assert headline([a_row(name, utility, 0.0, rank) for name, utility, rank in rows]) == sentence
+def test_headline_where_nothing_was_tested(rows: list[tuple[str, float, int | None]], sentence: str) -> None:
+    told = headline([a_row(name, utility, 0.0, rank) for name, utility, rank in rows], "pocket")
+    assert told == sentence.replace("HERE", "on pocket, in-domain at α = .5")
 
 
-def test_headline_gives_the_interval_where_there_is_one() -> None:
-    row = a_row("knn", 0.6, 0.0, 1, utility_low=0.58, utility_high=0.62)
-    assert headline([row]) == "knn leads at α = .5 in-domain: utility .600 (interval .580 to .620)."
+def versus(difference: float, p_holm: float, router: str = "best_single") -> dict[str, Any]:
+    ends = {"low": difference - 0.02, "high": difference + 0.02}
+    return {"router": router, "difference": difference, **ends, "p": p_holm, "p_holm": p_holm}
 
 
-def test_a_rank_group_and_its_missing_intervals_are_said() -> None:
-    rows = [a_row("knn", 0.6, 0.0, 1, rank_group=1), a_row("forc", 0.59, 0.0, 2, rank_group=1, rank_every_call=1)]
-    rows[0]["rank_every_call"] = 2
-    notes = view([some_results(rows=rows)], [{}])["runs"][0]["panels"][0]["notes"]
-    assert notes == [
+def compared(p_best_single: float, group_of_second: int, p_second: float) -> list[dict[str, Any]]:
+    ends = {"utility_low": 0.58, "utility_high": 0.62}
+    last = {"versus_best": versus(-0.05, p_best_single, "knn")}
+    return [
+        a_row("knn", 0.6, 0.0, 1, rank_group=1, versus_best_single=versus(0.05, p_best_single), **ends),
+        a_row("forc", 0.59, 0.0, 2, rank_group=group_of_second, versus_best=versus(-0.01, p_second, "knn")),
+        a_row("best_single", 0.55, 0.0, 3, rank_group=3, **last),
+    ]
+
+
+def test_headline_says_a_tie_as_a_tie() -> None:
+    assert headline(compared(0.001, 1, 0.4), "pocket") == (
+        "A tie on pocket, in-domain at α = .5: nobody is significantly better than knn and forc. knn is highest: "
+        "utility .600 (95 % interval .580 to .620), significantly more than the best single model (+.050, interval "
+        "+.030 to +.070)."
+    )
+
+
+def test_headline_says_how_far_the_best_is_alone() -> None:
+    assert headline(compared(0.001, 2, 0.01), "pocket").startswith(
+        "knn is best on pocket, in-domain at α = .5, significantly better than every other router: utility .600"
+    )
+    assert headline(compared(0.2, 2, 0.4), "pocket") == (
+        "knn is best on pocket, in-domain at α = .5, alone in the first rank group: utility .600 (95 % interval "
+        ".580 to .620), not significantly more than the best single model (+.050, interval +.030 to +.070)."
+    )
+
+
+def test_where_the_money_goes_and_who_leads_when_every_call_is_paid_is_said(tmp_path: Path) -> None:
+    rows = [a_row("knn", 0.6, 0.1, 1, rank_group=1), a_row("forc", 0.59, 0.1, 2, rank_group=1, rank_every_call=1)]
+    rows[0] |= {"rank_every_call": 2, "cost_every_call": 0.3}
+    told = view([as_read(some_results(rows=rows), tmp_path)], [{}])["runs"][0]["panels"][0]["notes"]
+    assert told == [
+        "Where knn's money goes: answers 75 % by small and 25 % by large; mean cost .100 on easy queries and .150 "
+        "on hard queries; calls that do not answer would add .200 to its cost of answering, .100.",
         "There are no intervals here, so small differences may be chance.",
-        "forc stands in the same rank group as the lead.",
         "When every call is paid, forc leads.",
     ]
 
@@ -243,31 +155,30 @@ def test_decimal(value: float | None, text: str) -> None:
     assert signed(value) == (text if text[0] in "−–" else f"+{text}")
 
 
-def test_what_does_not_apply_is_a_dash_and_never_zero() -> None:
-    table = view([some_results()], [{}])["runs"][0]["panels"][0]["table"]
-    cells = next(row["cells"] for row in table["rows"] if row["cells"][1]["text"] == "nothing_known")
+def test_what_does_not_apply_is_a_dash_and_never_zero(tmp_path: Path) -> None:
+    table = view([as_read(some_results(), tmp_path)], [{}])["runs"][0]["panels"][0]["table"]
+    cells = next(row["cells"] for row in table["rows"] if row["router"] == "nothing_known")
     told = {
         column["label"]: (cell["text"], cell["value"]) for column, cell in zip(table["columns"], cells, strict=True)
     }
-    assert told.pop("Rank") == ("ref.", None)
+    assert told.pop("Rank group") == ("ref.", None)
     assert told.pop("Router") == ("nothing_known", "nothing_known")
-    assert told.pop("Queries") == ("0", 0)
     assert set(told.values()) == {("–", None)}
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_policy_allows_the_inlined_style_and_script_and_nothing_else(tmp_path: Path) -> None:
+def test_the_policy_allows_what_is_inlined_and_nothing_else(tmp_path: Path) -> None:
     html = built(tmp_path, some_results())
     outline = Outline(html)
     policy = next(a["content"] for tag, a in outline.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
-    for tag in ("style", "script"):
-        inlined = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
-        assert len(inlined) == 1
-        digest = base64.b64encode(hashlib.sha256(inlined[0].encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}';" in policy
+    for tag, count in (("style", 1), ("script", 2)):
+        inlined = re.findall(rf"<{tag}(?: id=\"plotly.js-style-global\")?>(.*?)</{tag}>", html, re.DOTALL)
+        assert len(inlined) == count
+        digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in inlined]
+        assert " ".join([f"{tag}-src", *(f"'sha256-{digest}'" for digest in digests)]) + ";" in policy
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert "unsafe" not in policy
     assert not any(name.startswith("on") or name == "style" for _, a in outline.tags for name in a)
@@ -275,11 +186,30 @@ def test_the_policy_allows_the_inlined_style_and_script_and_nothing_else(tmp_pat
 
 def test_nothing_is_asked_of_any_server(tmp_path: Path) -> None:
     html = built(tmp_path, some_results(), figures=True)
-    for _, attributes in Outline(html).tags:
+    for tag, attributes in Outline(html).tags:
         for name in ("src", "href"):
-            assert (attributes.get(name) or "data:").startswith(("data:", "#"))
-    assert "url(" not in html
-    assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r'"data:[^"]*"', "", html))
+            assert tag == "a" or (attributes.get(name) or "data:").startswith("data:")
+    style = re.findall(r"<style.*?</style>", html, re.DOTALL)
+    assert "url(" not in style[0]
+    assert "@import" not in style[0]
+
+
+def test_the_page_stays_below_eight_megabytes(tmp_path: Path) -> None:
+    noise = base64.b64encode(bytes(2_000_000)).decode()
+    run = save(tmp_path / "run", some_results())
+    (run / "figures").mkdir()
+    for kind in ("cost_accuracy", "easy_hard_cost"):
+        (run / "figures" / f"{kind}_balance_id.svg").write_text(f"<svg>{noise}</svg>")
+    page.build([run], [tmp_path / "index.html"])
+    html = (tmp_path / "index.html").read_text()
+    assert len(html.encode()) < 8_000_000
+    assert "Static figures are left out" in html
+
+
+def test_a_missing_plotting_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install plotly"):
+        page.plotly()
 
 
 def test_names_are_data(tmp_path: Path) -> None:
@@ -291,12 +221,13 @@ def test_names_are_data(tmp_path: Path) -> None:
         rows=rows, name=EVIL, description=EVIL, cost_rule=EVIL, assumptions=[EVIL], pool=[{"model": EVIL, "cost": 1.0}]
     )
     results["run"].update(id=EVIL, command=EVIL, git_revision=EVIL, versions={EVIL: EVIL}, created=EVIL)
+    results["run"]["audit"] = [{"severity": EVIL, "what": EVIL, "count": 1, "examples": [EVIL], "advice": EVIL}]
     results["skipped"] = [{"router": EVIL, "reason": EVIL}]
     outline = Outline(built(tmp_path, results, figures=True))
     assert EVIL in outline.texts["title"][0]
     assert EVIL in [text.strip() for text in outline.texts["li"]]
     assert all((a["src"] or "").startswith("data:image/svg+xml;base64,") for tag, a in outline.tags if tag == "img")
-    assert [tag for tag, _ in outline.tags].count("script") == 1
+    assert [tag for tag, _ in outline.tags].count("script") == 3
     assert not any("onerror" in attributes for _, attributes in outline.tags)
 
 
@@ -305,11 +236,11 @@ def test_a_simulated_suite_is_marked_at_the_top_and_in_every_caption(kind: str, 
     html = built(tmp_path, some_results(kind))
     outline, simulated = Outline(html), kind == "simulated"
     captions = re.findall(r"<caption[^>]*>(.*?)</caption>", html)
-    assert len(captions) == 8
+    assert len(captions) == 6
     assert all(("Simulated outcomes" in caption) == simulated for caption in captions)
     assert any(a.get("class") == "simulated" for _, a in outline.tags) == simulated
     assert ("Everything is assumed." in html) == simulated
-    assert f"{kind} suite" in html
+    assert f"{kind} suite" in re.sub(r"</?b[^>]*>", "", html.partition("</h2>")[0])
 
 
 def test_tables_can_be_read_and_sorted_by_everyone(tmp_path: Path) -> None:
@@ -331,13 +262,40 @@ def test_several_runs_share_a_page(tmp_path: Path) -> None:
     html = built(tmp_path, some_results(), some_results("recorded", name="other"))
     assert "LLM routers on made-up, other" in html
     assert re.findall(r'class="panel" id="([^"]*)"', html) == ["run1_balance_id", "run2_balance_id"]
-    assert re.findall(r'type="radio" name="run" value="([^"]*)"', html) == ["run1", "run2"]
+    assert re.findall(r'type="radio" name="suite" value="([^"]*)"', html) == ["made-up", "other"]
+
+
+def test_runs_that_differ_in_nothing_else_are_told_apart_by_their_ids(tmp_path: Path) -> None:
+    html = built(tmp_path, some_results(), some_results())
+    assert re.findall(r'type="radio" name="run" value="([^"]*)"', html) == ["1: 0123456789ab", "2: 0123456789ab"]
+    assert 'name="suite"' not in html
+
+
+def test_what_moved_between_two_runs_is_said_with_intervals(tmp_path: Path) -> None:
+    later = [row for row in some_rows() if row["router"] != "forc"]
+    knn = next(row for row in later if row["router"] == "knn")
+    knn |= {"utility": 0.7, "utility_low": 0.68, "utility_high": 0.72}
+    runs = [as_read(some_results(rows=rows), tmp_path) for rows in (some_rows(), later)]
+    [told] = view(runs, [{}, {}])["comparisons"]
+    verdicts = {row["router"]: row["cells"][4]["text"] for row in told["tables"][0]["rows"]}
+    assert verdicts == {"knn": "moved", "forc": "left", "best_single": "the same", "oracle": "the same"} | {
+        "nothing_known": "–"
+    }
+    assert difference(runs[0]["rows"][3], runs[1]["rows"][2]) == pytest.approx(
+        (0.1, 0.1 - math.hypot(0.02, 0.02), 0.1 + math.hypot(0.02, 0.02))
+    )
+    assert difference({**knn, "utility_low": None}, knn) == (0.0, None, None)
+
+
+def test_runs_of_other_suites_are_not_compared(tmp_path: Path) -> None:
+    runs = [as_read(results, tmp_path) for results in (some_results(), some_results(name="other"))]
+    assert view(runs, [{}, {}])["comparisons"] == []
 
 
 def test_a_run_without_rows_still_says_what_it_was(tmp_path: Path) -> None:
     html = built(tmp_path, some_results(rows=[]), figures=True)
     assert "the suite has no verifications.parquet" in html
-    assert "<table" not in html
+    assert "<table" not in html.split("<script", maxsplit=1)[0]
 
 
 def test_the_same_runs_give_the_same_page(tmp_path: Path) -> None:
@@ -377,7 +335,7 @@ def test_bad_results_are_one_clear_line(results: Any, message: str, tmp_path: Pa
 def test_what_is_not_json_is_said(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "leaderboard.json").write_bytes(content)
     with pytest.raises(InputError, match="is not JSON"):
-        page.read(tmp_path)
+        read(tmp_path)
 
 
 def test_a_directory_that_is_no_run_is_said(tmp_path: Path) -> None:
@@ -397,85 +355,3 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
 def test_a_checkout_keeps_its_page_beside_the_package() -> None:
     root = Path(page.__file__).parent.parent
     assert page.checkout_page() == (root / "leaderboard" / "index.html" if (root / "pyproject.toml").exists() else None)
-
-
-# --- the browser ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or pytest.skip("chromium is not installed")
-    switches = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with playwright.sync_playwright() as tool:
-        opened = tool.chromium.launch(executable_path=chromium, args=switches)
-        yield opened
-        opened.close()
-
-
-def four_panels() -> dict[str, Any]:
-    scenarios = [("balance", 0.5), ("cost_first", 0.8)]
-    return some_results(
-        rows=[
-            row
-            for name, alpha in scenarios
-            for split in ("id", "ood")
-            for row in some_rows(scenario=name, alpha=alpha, split=split)
-        ]
-    )
-
-
-@pytest.mark.browser
-def test_in_a_browser(browser: Any, tmp_path: Path) -> None:
-    built(tmp_path, four_panels(), figures=True)
-    url = (tmp_path / "index.html").as_uri()
-    said: list[str] = []
-    asked: list[str] = []
-    tab = browser.new_page(viewport={"width": 390, "height": 800})
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(url)
-
-    def shown() -> list[str]:
-        return [panel.get_attribute("id") for panel in tab.query_selector_all(".panel") if panel.is_visible()]
-
-    def names() -> list[str]:
-        return tab.locator(".panel:not([hidden]) > .scroll tbody th > span:first-child").all_inner_texts()
-
-    assert shown() == ["run1_balance_id"]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390, "only tables scroll sideways"
-    assert tab.evaluate("[...document.images].every(i => i.naturalWidth > 0)")
-
-    header = tab.locator(".panel:not([hidden]) > .scroll th", has=tab.get_by_role("button", name="Cost", exact=True))
-    header.get_by_role("button").press("Enter")
-    assert names() == ["knn", "best_single", "oracle", "forc", "nothing_known"]
-    assert header.get_attribute("aria-sort") == "ascending"
-    header.get_by_role("button").click()
-    assert names() == ["forc", "oracle", "knn", "best_single", "nothing_known"]
-    assert header.get_attribute("aria-sort") == "descending"
-    assert tab.locator(".panel:not([hidden]) > .scroll [aria-sort]").count() == 1
-
-    tab.get_by_text("cost first, α = .8", exact=True).click()
-    tab.get_by_text("out-of-domain", exact=True).click()
-    assert shown() == ["run1_cost_first_ood"]
-    assert tab.url == f"{url}#run1_cost_first_ood"
-    tab.reload()
-    assert shown() == ["run1_cost_first_ood"]
-    assert tab.get_by_role("radio", name="out-of-domain").is_checked()
-    tab.goto(f"{url}#run1_balance_ood")
-    assert shown() == ["run1_balance_ood"]
-    tab.goto(f"{url}#%E0%A4%A")
-    assert shown() == ["run1_balance_id"], "a fragment of nowhere shows the first panel"
-
-    assert said == []
-    assert {address for address in asked if not address.startswith("data:")} <= {url}
-
-
-@pytest.mark.browser
-def test_without_javascript_every_table_is_there(browser: Any, tmp_path: Path) -> None:
-    built(tmp_path, four_panels())
-    tab = browser.new_context(java_script_enabled=False).new_page()
-    tab.goto((tmp_path / "index.html").as_uri())
-    assert sum(panel.is_visible() for panel in tab.query_selector_all(".panel > .scroll table")) == 4
-    assert not tab.query_selector(".switches").is_visible()

@@ -1,0 +1,257 @@
+"""The page in headless Chromium: what a reader can do with it, by mouse and by keyboard, without a network."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pages import EVIL, a_row, built, some_results, some_rows
+
+pytestmark = pytest.mark.browser
+FIRST = "run1_balance_id"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or pytest.skip("chromium is not installed")
+    switches = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with playwright.sync_playwright() as tool:
+        opened = tool.chromium.launch(executable_path=chromium, args=switches)
+        yield opened
+        opened.close()
+
+
+class Page:
+    """A page that is open in a browser, with all that it said on the console and asked of anybody."""
+
+    def __init__(self, browser: Any, path: Path, fragment: str = "", **context: Any) -> None:
+        self.url, self.said, self.asked = path.as_uri(), list[str](), list[str]()
+        self.tab = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | context)).new_page()
+        self.tab.on("console", lambda message: self.said.append(message.text))
+        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
+        self.tab.on("request", lambda request: self.asked.append(request.url))
+        self.tab.goto(self.url + fragment)
+
+    def panels(self) -> list[str]:
+        return [panel.get_attribute("id") for panel in self.tab.query_selector_all(".panel") if panel.is_visible()]
+
+    def table(self) -> Any:
+        return self.tab.locator(".panel:not([hidden]) > .scroll table")
+
+    def column(self, key: str) -> dict[str, str]:
+        """Return the first line of a column's cells by router."""
+        place = (
+            self.table()
+            .locator("thead th")
+            .evaluate_all("(all, key) => all.findIndex(h => h.dataset.key === key)", key)
+        )
+        rows = self.table().locator("tr[data-router]")
+        return dict(
+            rows.evaluate_all("(all, i) => all.map(r => [r.dataset.router, r.cells[i].firstChild.textContent])", place)
+        )
+
+    def names(self) -> list[str]:
+        found: list[str] = self.table().locator("tr[data-router]").evaluate_all("all => all.map(r => r.dataset.router)")
+        return found
+
+    def headline(self) -> str:
+        return str(self.tab.locator("#answer .headline").inner_text())
+
+    def slide(self, alpha: float) -> None:
+        self.tab.locator("#alpha").evaluate("(s, a) => { s.value = a; s.dispatchEvent(new Event('input')) }", alpha)
+
+    def plots(self) -> None:
+        """Wait for the plots."""
+        self.tab.wait_for_selector("#plot-tasks .main-svg")
+
+    def is_quiet(self) -> bool:
+        """Whether nothing was said on the console, and nothing asked of anybody but the file."""
+        addresses = {address.partition("#")[0] for address in self.asked if not address.startswith("data:")}
+        assert self.said == []
+        assert addresses <= {self.url}
+        return True
+
+
+def four_panels(**other: Any) -> dict[str, Any]:
+    scenarios = [("balance", 0.5), ("cost_first", 0.8)]
+    rows = [
+        row
+        for name, alpha in scenarios
+        for split in ("id", "ood")
+        for row in some_rows(
+            scenario=name, alpha=alpha, split=split, utility_every_call_low=0.4, utility_every_call_high=0.5
+        )
+    ]
+    rows = [{**row, "utility": row["accuracy"] and row["accuracy"] - row["alpha"] * row["cost"]} for row in rows]
+    return some_results(rows=rows, **other)
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    built(folder, four_panels(), figures=True)
+    return folder / "index.html"
+
+
+def test_it_opens_on_one_panel_with_its_answer(browser: Any, page_file: Path) -> None:
+    page = Page(browser, page_file)
+    assert page.panels() == [FIRST]
+    assert page.headline().startswith("knn is best on made-up (simulated), in-domain at α = .5")
+    assert page.table().locator("svg.bar").count() == 4
+    page.plots()
+    assert page.tab.locator("#plots figure:visible").count() == 5, "no agents, so no figure of them"
+    assert page.is_quiet()
+
+
+def test_columns_sort_by_mouse_and_keyboard(browser: Any, page_file: Path) -> None:
+    page = Page(browser, page_file)
+    header = page.table().locator("th[data-key=cost]")
+    header.get_by_role("button").press("Enter")
+    assert page.names() == ["knn", "best_single", "oracle", "forc", "nothing_known"]
+    assert header.get_attribute("aria-sort") == "ascending"
+    header.get_by_role("button").click()
+    assert page.names() == ["forc", "oracle", "knn", "best_single", "nothing_known"]
+    assert header.get_attribute("aria-sort") == "descending"
+    assert page.table().locator("[aria-sort]").count() == 1
+    assert page.is_quiet()
+
+
+def test_switches_and_the_address_tell_the_same(browser: Any, page_file: Path) -> None:
+    page = Page(browser, page_file)
+    page.tab.get_by_text("cost first, α = .8", exact=True).click()
+    page.tab.get_by_text("out-of-domain", exact=True).click()
+    assert page.panels() == ["run1_cost_first_ood"]
+    assert page.tab.url.endswith("#accounting=paper&split=ood&alpha=0.8")
+    page.tab.reload()
+    assert page.panels() == ["run1_cost_first_ood"]
+    assert page.tab.get_by_role("radio", name="out-of-domain").is_checked()
+    page.tab.goto(f"{page.url}#run1_balance_ood")
+    assert page.panels() == ["run1_balance_ood"]
+    for nowhere in ("%E0%A4%A", "alpha=7&split=nowhere", "alpha=x", "=&&="):
+        page.tab.goto(f"{page.url}#{nowhere}")
+        assert page.panels() == [FIRST], "an address of nowhere shows the first panel"
+    assert page.is_quiet()
+
+
+def test_the_slider_ranks_anew_and_says_what_is_exact(browser: Any, page_file: Path) -> None:
+    page = Page(browser, page_file)
+    page.slide(0.0)
+    assert page.headline() == (
+        "forc has the highest utility on made-up (simulated), in-domain at α = 0: utility .700, +.200 over the best "
+        "single model."
+    )
+    assert page.column("rank") == {"forc": "1", "knn": "2", "best_single": "3", "oracle": "–", "nothing_known": "–"}
+    assert page.column("utility") == {
+        "forc": ".700",
+        "knn": ".650",
+        "best_single": ".500",
+        "oracle": ".900",
+        "nothing_known": "–",
+    }
+    assert set(page.column("group").values()) == {"–", "ref."}, "rank groups are not known at an alpha that was not run"
+    note = page.tab.locator("#alpha-note").inner_text()
+    assert "forc and best_single decide here as at α = .5; the others do not depend on α" in note
+    assert "How sure is that? At α = .5, the nearest that was run: knn is best" in note
+    assert page.tab.url.endswith("alpha=0")
+    page.slide(0.65)
+    assert page.panels() == [FIRST], "the lower of two that are equally near"
+    page.slide(0.66)
+    assert page.panels() == ["run1_cost_first_id"]
+    page.slide(0.5)
+    assert page.headline().startswith("knn is best on made-up (simulated)"), "as it was built"
+    slider = page.tab.locator("#alpha")
+    slider.focus()
+    slider.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "α = .51"
+    assert page.is_quiet()
+
+
+def test_another_accounting_ranks_by_what_it_charges(browser: Any, tmp_path: Path) -> None:
+    rows = [
+        a_row("knn", 0.7, 0.1, 1, cost_every_call=0.9, rank_group=1, rank_group_every_call=2),
+        a_row("best_single", 0.6, 0.1, 2, rank_group=2, rank_group_every_call=1),
+    ]
+    built(tmp_path, some_results("recorded", rows))
+    page = Page(browser, tmp_path / "index.html")
+    page.tab.get_by_text("every call", exact=True).click()
+    assert page.column("rank") == {"best_single": "1", "knn": "2"}
+    assert page.column("group") == {"best_single": "1", "knn": "2"}
+    assert page.column("utility") == {"best_single": ".550", "knn": ".250"}
+    assert set(page.column("easy").values()) == {"–"}, "known under the run's accounting alone"
+    assert "Cost of every call" in page.table().locator("caption").inner_text()
+    page.tab.get_by_text("authors’", exact=True).click()
+    assert page.column("utility") == {"knn": ".650", "best_single": ".550"}
+    assert page.is_quiet()
+
+
+def test_a_row_opens_its_details(browser: Any, page_file: Path) -> None:
+    page = Page(browser, page_file)
+    page.table().get_by_role("button", name="knn").press("Enter")
+    assert page.table().get_by_role("button", name="knn").get_attribute("aria-expanded") == "true"
+    inside = page.table().locator("tr.detail").inner_text()
+    for words in (
+        "the query",
+        "for the answering model alone",
+        "same decisions at every α",
+        "neighbours = [5, 10]",
+        "history",
+    ):
+        assert words in inside
+    page.table().locator("th[data-key=cost] button").click()
+    order = page.table().locator("tbody tr").evaluate_all("all => all.map(r => r.dataset.router ?? 'details')")
+    assert order[order.index("knn") + 1] == "details", "they follow their row"
+    page.table().locator("tr[data-router=forc] td").nth(3).click()
+    assert page.table().locator("tr.detail").count() == 2
+    link = page.table().get_by_role("link", name="Šakota et al. 2024")
+    assert link.get_attribute("href") == "https://arxiv.org/abs/2308.06077"
+    page.tab.reload()
+    assert page.table().locator("tr.detail").count() == 2, "the address keeps them"
+    page.table().get_by_role("button", name="knn").click()
+    assert page.table().locator("tr.detail").count() == 1
+    assert page.is_quiet()
+
+
+def test_names_are_data_in_the_browser(browser: Any, tmp_path: Path) -> None:
+    scores = {"accuracy": 0.5, "cost": 0.5, "utility": 0.25}
+    evil = {"share": {EVIL: 1.0}, "per_task": {EVIL: scores}, "pool": [EVIL]}
+    built(tmp_path, some_results(rows=[a_row(EVIL, 0.5, 0.5, 1, **evil), *some_rows()], name=EVIL), figures=True)
+    results = (tmp_path / "run0" / "run.json").read_text()
+    assert EVIL not in results
+    page = Page(browser, tmp_path / "index.html")
+    page.plots()
+    page.table().locator("tr[data-router]").first.locator("button").click()
+    page.slide(0.9)
+    page.plots()
+    assert EVIL in page.names()
+    assert EVIL in page.tab.locator("h1").inner_text()
+    assert page.tab.locator("img[src=x], [onerror]").count() == 0
+    assert page.is_quiet()
+
+
+def test_without_javascript_every_table_is_there(browser: Any, page_file: Path) -> None:
+    tab = Page(browser, page_file, java_script_enabled=False).tab
+    assert tab.locator(".panel > .scroll table:visible").count() == 4
+    assert tab.locator(".figures img:visible").count() == 8
+    assert tab.locator(".panel .headline:visible").count() == 4
+    assert not tab.query_selector(".switches").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_everyone_can_read_it(browser: Any, page_file: Path, scheme: str, width: int, tmp_path: Path) -> None:
+    """axe finds nothing serious, nothing but tables scrolls sideways, and a screenshot of each view is kept."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page = Page(browser, page_file, "#open=knn", color_scheme=scheme, viewport={"width": width, "height": 900})
+    page.plots()
+    assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+    found = axe.Axe().run(page.tab).response["violations"]
+    told = [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == [], told
+    folder = Path(os.environ.get("DISROUTER_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    page.tab.screenshot(path=folder / f"page-{scheme}-{width}.png", full_page=True)
+    assert page.is_quiet()
