@@ -6,7 +6,6 @@ and are never shipped.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import Any
 from bench.engines.base import Reply
 from bench.engines.pool import DECISIVE
 from tasks.errors import InputError
-from tasks.files import write_whole
+from tasks.files import exclusive, write_whole
 
 
 @dataclass(frozen=True)
@@ -83,18 +82,7 @@ def open_raw(directory: Path, settings: Mapping[str, Any]) -> Iterator[RawReplie
     path = directory / "recording.json"
     if directory.exists() and not path.is_file() and any(p.name != ".lock" for p in directory.iterdir()):
         raise InputError(f"{directory} holds something that is no recording; name another directory")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"{directory} cannot be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"another collector is at work in {directory}; wait for it, or name another directory"
-            ) from None
+    with exclusive(directory, f"another collector is at work in {directory}; wait for it, or name another directory"):
         if not path.is_file():
             write_whole(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         _refuse_other_settings(path, settings)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -91,6 +92,23 @@ def write_whole(path: Path, data: bytes | str) -> None:
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def exclusive(directory: Path, busy: str) -> Iterator[None]:
+    """Hold the `.lock` of a directory, which is made where it is not there, until the block ends.
+
+    Raises `InputError`: with the text `busy` where another process holds it, or where the directory cannot be written.
+    """
+    with _writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(busy) from None
+        yield
 
 
 def _umask() -> int:

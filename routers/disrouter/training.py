@@ -4,7 +4,6 @@ An unfinished training lies beside its result, in `DIR/<stage>/.<model>-unfinish
 """
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from pydantic import Field
 from routers.disrouter.checkpoint import MARKER, description, load
 from routers.language_models import Dtype, load_model
 from tasks.errors import InputError
-from tasks.files import whole_directory, write_whole
+from tasks.files import exclusive, whole_directory, write_whole
 from tasks.types import Record
 
 Stage = Literal["sft", "rl", "rl_branch"]
@@ -162,16 +161,7 @@ def unfinished(directory: Path, settings: Mapping[str, Any]) -> Iterator[Path | 
         return
     work = directory.parent / f".{directory.name}-unfinished"
     known = work / "settings.json"
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
-    except OSError as error:
-        raise InputError(f"{work} cannot be written: {error.strerror}; name another --out") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"another process trains {directory}; wait for it, or name another --out") from None
+    with exclusive(work, f"another process trains {directory}; wait for it, or name another --out"):
         if not known.is_file():
             write_whole(known, json.dumps(settings, indent=1) + "\n")
         begun = json.loads(known.read_text("utf-8"))
