@@ -111,8 +111,8 @@ def _moved(pair: Row) -> Dict:
 
 def _delta(key: str) -> Callable[[Row], Dict]:
     def told(pair: Row) -> Dict:
-        values = [None if pair[which] is None else pair[which][key] for which in ("before", "after")]
-        return cell(None) if None in values else cell(values[1] - values[0], signed(values[1] - values[0]))
+        before, after = ((pair[which] or {}).get(key) for which in ("before", "after"))
+        return cell(None) if before is None or after is None else cell(after - before, signed(after - before))
 
     return told
 
