@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.plots import COST_ACCURACY, EASY_HARD, SPLITS, UTILITY_ALPHA, figure_name, label, panels
 from bench.sweep_plot import FRONTIER
-from leaderboard import compare, embedded
+from leaderboard import compare, embedded, papers
 from leaderboard.columns import MAIN, PUBLISHED, details, main_columns, table
 from leaderboard.schema import ANSWER_RATE
 from leaderboard.sentences import headline, notes
@@ -91,6 +91,10 @@ def _run(content: Mapping[str, Any], images: Mapping[str, str], prefix: str, fac
         "run": {**run, "versions": sorted(run["versions"].items())},
         "accounting": ACCOUNTINGS[run["config"]["accounting"]],
         "live": run["config"].get("live"),
+        "routers": [
+            {"name": name, **papers.about(name, content["settings"])}
+            for name in sorted({row["router"] for row in content["rows"] if not row["reference"]})
+        ],
         "skipped": content["skipped"],
         "audit": None
         if run.get("audit") is None
