@@ -100,8 +100,9 @@ def _shares(frame: pd.DataFrame) -> "Figure":
     import seaborn as sns
 
     models, routers = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["router"]))
-    figure = plots.new_figure(6.4, 1.5 + 0.21 * len(routers), layout="constrained")
-    axes = figure.add_subplot()
+    columns = min(len(models), 4)
+    below = 0.5 + 0.18 * -(-len(models) // columns)
+    figure, axes = _framed((6.4, 0.21 * len(routers)), left=1.9, right=0.2, below=below)
     left = np.zeros(len(routers))
     for model, colour in zip(models, sns.color_palette("Blues", len(models) + 1)[1:], strict=True):
         width = frame[frame["model"] == model].set_index("router")["share"].reindex(routers).fillna(0.0).to_numpy()
@@ -112,7 +113,7 @@ def _shares(frame: pd.DataFrame) -> "Figure":
     axes.set(xlabel="share of queries answered", xlim=(0, 1))
     axes.invert_yaxis()
     sns.despine(ax=axes)
-    place: dict[str, Any] = {"loc": "outside lower center", "ncols": min(len(models), 4), "frameon": False}
+    place: dict[str, Any] = {"loc": "lower center", "ncols": columns, "frameon": False, "borderaxespad": 0.2}
     figure.legend(**place)
     return figure
 
@@ -122,9 +123,9 @@ def _tasks(frame: pd.DataFrame) -> "Figure":
     import seaborn as sns
 
     grid = frame.pivot_table("utility", "router", "task", sort=False)
-    figure = plots.new_figure(2.4 + 0.62 * grid.shape[1], 1.5 + 0.23 * len(grid), layout="constrained")
-    axes = figure.add_subplot()
-    bar = {"label": "utility"}
+    width = max(3.6, 1.4 + 0.62 * grid.shape[1])
+    figure, axes = _framed((width + 2.6, max(0.23 * len(grid), 0.8)), left=1.9, right=0.7, below=0.95)
+    bar = {"label": "utility", "fraction": 0.3 / width, "pad": 0.15 / width}
     sns.heatmap(grid, ax=axes, cmap="vlag", center=0.0, annot=True, fmt=".2f", annot_kws={"size": 6.5}, cbar_kws=bar)
     axes.set(xlabel=None, ylabel=None)
     axes.set_xticklabels([plots.shorten(str(name), 20) for name in grid.columns], rotation=40, ha="right")
@@ -136,8 +137,7 @@ def _over_alpha(frame: pd.DataFrame, changes: Sequence[Mapping[str, Any]]) -> "F
     """Draw utility over the alphas that were run; a dotted line wherever another router takes the lead."""
     import seaborn as sns
 
-    figure = plots.new_figure(7.2, 4.6, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _framed((7.2, 3.7), left=0.6, right=2.0, below=0.5)
     ranked = list(dict.fromkeys(frame[~frame["reference"]]["router"]))
     colours = dict(zip(ranked, sns.husl_palette(len(ranked)), strict=True))
     for place, (name, part) in enumerate(frame.groupby("router", sort=False)):
@@ -153,9 +153,20 @@ def _over_alpha(frame: pd.DataFrame, changes: Sequence[Mapping[str, Any]]) -> "F
         axes.annotate(words, (change["alpha"], 0.01), xycoords=("data", "axes fraction"), **style)
     axes.set(xlabel="α", ylabel="utility = accuracy − α · cost")
     sns.despine(ax=axes)
-    beside: dict[str, Any] = {"loc": "outside right upper", "frameon": False}
+    beside: dict[str, Any] = {"loc": "center right", "frameon": False, "borderaxespad": 0.2}
     figure.legend(**beside)
     return figure
+
+
+def _framed(size: tuple[float, float], left: float, right: float, below: float) -> tuple["Figure", "Axes"]:
+    """Return axes as high as `size` says, in a figure as wide as it says, with margins; all in inches.
+
+    Nothing is fitted, which takes seconds and fails for long names.
+    """
+    width, height = size[0], size[1] + below + 0.55
+    figure = plots.new_figure(width, height)
+    box = (left / width, below / height, (width - left - right) / width, size[1] / height)
+    return figure, figure.add_axes(box)
 
 
 def _short(name: object) -> str:

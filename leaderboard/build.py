@@ -27,21 +27,24 @@ SCRIPTS = ("numbers.js", "details.js", "plots.js", "page.js")
 def build(runs: Sequence[Path], targets: Sequence[Path]) -> None:
     """Write one page on the run directories `runs` to every file of `targets`.
 
-    Static figures are left out, those that are needed least first, where the page would become too large. Raises
-    `InputError` where it is all the same, where a run has no `leaderboard.json` that this release reads, or where a
+    Where it would become too large, what is needed least is left out, and the page says so: static figures, which its
+    script draws anew, then the tables by task and model, which a row's details hold. Only a sweep of very many alphas
+    is larger all the same. Raises `InputError` where a run has no `leaderboard.json` that this release reads, or a
     target cannot be written.
     """
     content, figures = [read(run) for run in runs], [read_figures(run) for run in runs]
-    for kept in ("", COST_ACCURACY, "none"):  # what scripts do not draw anew goes last
-        chosen = [{name: data for name, data in images.items() if name.startswith(kept)} for images in figures]
-        page = render(view(content, chosen, whole=not kept))
-        size = len(page.encode())
-        if size < MOST_BYTES:
+    for kept, behind in (("", True), (COST_ACCURACY, True), (None, True), (None, False)):
+        chosen = [_starting(images, kept) for images in figures]
+        page = render(view(content, chosen, whole=kept == "", behind=behind))
+        if len(page.encode()) < MOST_BYTES:
             break
-    else:
-        raise InputError(f"the page of {len(runs)} runs would take {size / 1e6:.1f} MB, but has room for 8; name fewer")
     for target in targets:
         write_whole(target, page)
+
+
+def _starting(images: Mapping[str, str], kept: str | None) -> dict[str, str]:
+    """Return the images whose name starts with `kept`; none for None."""
+    return {} if kept is None else {name: data for name, data in images.items() if name.startswith(kept)}
 
 
 def render(content: Mapping[str, Any]) -> str:

@@ -111,10 +111,8 @@ def _moved(pair: Row) -> Dict:
 
 def _delta(key: str) -> Callable[[Row], Dict]:
     def told(pair: Row) -> Dict:
-        before, after = (None if pair[which] is None else pair[which][key] for which in ("before", "after"))
-        if before is None or after is None:
-            return cell(None)
-        return cell(after - before, signed(after - before))
+        before, after = ((pair[which] or {}).get(key) for which in ("before", "after"))
+        return cell(None) if before is None or after is None else cell(after - before, signed(after - before))
 
     return told
 

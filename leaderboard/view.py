@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.plots import COST_ACCURACY, EASY_HARD, SPLITS, UTILITY_ALPHA, figure_name, label, panels
 from bench.sweep_plot import FRONTIER
-from leaderboard import compare, embedded
+from leaderboard import compare, embedded, papers
 from leaderboard.columns import MAIN, PUBLISHED, details, main_columns, table
 from leaderboard.schema import ANSWER_RATE
 from leaderboard.sentences import headline, notes
@@ -27,16 +27,18 @@ MANY_SCENARIOS = 6  # beyond which the slider alone chooses
 SEVERITIES = {"fatal": "Fatal", "error": "Error", "warning": "Warning", "note": "Note"}
 
 
-def view(runs: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, str]], whole: bool = True) -> Dict:
+def view(
+    runs: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, str]], whole: bool = True, behind: bool = True
+) -> Dict:
     """Return what the page shows of `runs`, as `schema.read` gives them.
 
     `figures` holds, for every run, data URIs by figure name (see `bench.plots.figure_name`); a figure that is not there
-    is not shown. `whole` is false where some were left out, as the page has no room for them. The same input gives the
-    same dict.
+    is not shown. `whole` is false where some were left out, as the page has no room for them, and `behind` where the
+    tables behind the main one are to be. The same input gives the same dict.
     """
     names = _facet_names(runs)
     shown = [
-        _run(run, images, f"run{i}", facets)
+        _run(run, images, f"run{i}", facets, behind)
         for i, (run, images, facets) in enumerate(zip(runs, figures, names, strict=True), 1)
     ]
     return {
@@ -45,7 +47,11 @@ def view(runs: Sequence[Mapping[str, Any]], figures: Sequence[Mapping[str, str]]
         "switches": _switches(shown),
         "comparisons": compare.comparisons(runs, [run["name"] for run in shown]),
         "glossary": [{"label": column.label, "hint": column.hint} for column in (*MAIN, *PUBLISHED)],
-        "figures_left_out": not whole,
+        "left_out": [
+            words
+            for there, words in ((whole, "static figures"), (behind, "tables by task, by difficulty and by model"))
+            if not there
+        ],
         "data": {
             "panels": {panel["id"]: panel.pop("data") for run in shown for panel in run["panels"]},
             "runs": {run["id"]: embedded.run(content) for run, content in zip(shown, runs, strict=True)},
@@ -81,7 +87,9 @@ def _alphas(run: Mapping[str, Any]) -> set[tuple[Any, ...]]:
     return {(row["alpha"], row["split"]) for row in run["rows"]}
 
 
-def _run(content: Mapping[str, Any], images: Mapping[str, str], prefix: str, facets: Mapping[str, str]) -> Dict:
+def _run(
+    content: Mapping[str, Any], images: Mapping[str, str], prefix: str, facets: Mapping[str, str], behind: bool
+) -> Dict:
     run, suite = content["run"], content["suite"]
     return {
         "id": prefix,
@@ -91,11 +99,15 @@ def _run(content: Mapping[str, Any], images: Mapping[str, str], prefix: str, fac
         "run": {**run, "versions": sorted(run["versions"].items())},
         "accounting": ACCOUNTINGS[run["config"]["accounting"]],
         "live": run["config"].get("live"),
+        "routers": [
+            {"name": name, **papers.about(name, content["settings"])}
+            for name in sorted({row["router"] for row in content["rows"] if not row["reference"]})
+        ],
         "skipped": content["skipped"],
         "audit": None
         if run.get("audit") is None
         else [{**one, "severity": SEVERITIES.get(one["severity"], one["severity"])} for one in run["audit"]],
-        "panels": [_panel(part, content, images, prefix, facets) for part in panels(content["rows"])],
+        "panels": [_panel(part, content, images, prefix, facets, behind) for part in panels(content["rows"])],
         "figures": _run_figures(images),
         "statistics": _statistics(content["statistics"]),
     }
@@ -133,6 +145,7 @@ def _panel(
     images: Mapping[str, str],
     prefix: str,
     facets: Mapping[str, str],
+    behind: bool,
 ) -> Dict:
     """Return everything on one scenario and split."""
     first, suite, config = rows[0], content["suite"], content["run"]["config"]
@@ -158,7 +171,7 @@ def _panel(
             if (name := figure_name(kind, first)) in images
         ],
         "table": table(f"{identity}-table", "leaderboard", caption, main_columns(rows), rows),
-        "details": details(identity, about, rows),
+        "details": details(identity, about, rows) if behind else [],
         "data": embedded.panel(rows, {**chosen, "of": prefix}, sentence, remarks),
     }
 

@@ -1,6 +1,5 @@
 """The page in headless Chromium: what a reader can do with it, by mouse and by keyboard, without a network."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from tests.pages import EVIL, a_row, built, some_results, some_rows
 
 pytestmark = pytest.mark.browser
 FIRST = "run1_balance_id"
+SCREENSHOTS = Path(__file__).parent.parent / "build" / "screenshots"  # not committed
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_without_javascript_every_table_is_there(browser: Any, page_file: Path) 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_everyone_can_read_it(browser: Any, page_file: Path, scheme: str, width: int, tmp_path: Path) -> None:
+def test_everyone_can_read_it(browser: Any, page_file: Path, scheme: str, width: int) -> None:
     """axe finds nothing serious, nothing but tables scrolls sideways, and a screenshot of each view is kept."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = Page(browser, page_file, "#open=knn", color_scheme=scheme, viewport={"width": width, "height": 900})
@@ -251,7 +251,6 @@ def test_everyone_can_read_it(browser: Any, page_file: Path, scheme: str, width:
     found = axe.Axe().run(page.tab).response["violations"]
     told = [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found]
     assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == [], told
-    folder = Path(os.environ.get("DISROUTER_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.tab.screenshot(path=folder / f"page-{scheme}-{width}.png", full_page=True)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.tab.screenshot(path=SCREENSHOTS / f"page-{scheme}-{width}.png", full_page=True)
     assert page.is_quiet()
