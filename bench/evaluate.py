@@ -181,15 +181,20 @@ def _repeat(routed: Routed, seed: int, scenario: Scenario | None = None) -> Rout
     return Routed(**(changes | ({"scenario": scenario, "prompt": nearest_prompt(scenario)} if scenario else {})))
 
 
-def nearest_prompt(scenario: Scenario) -> str:
-    """Return the scenario's own name, or that of the nearest of the three (the more cautious of two equally near)."""
-    return scenario.name or min(
-        SCENARIOS, key=lambda name: (abs(SCENARIOS[name].alpha - scenario.alpha), SCENARIOS[name].alpha)
-    )
+def nearest_prompt(scenario: Scenario, suite: Suite | None = None, checkpoint: str | None = None) -> str:
+    """Return the scenario's own name, or that of the nearest of the three (the more cautious of two equally near).
+
+    Only those count in which the agents of a checkpoint were recorded, where there are any.
+    """
+    recorded = {} if suite is None else suite.self_routes
+    names = [name for name in SCENARIOS if (checkpoint, name) in recorded] or list(SCENARIOS)
+    if scenario.name in names:
+        return str(scenario.name)
+    return min(names, key=lambda name: (abs(SCENARIOS[name].alpha - scenario.alpha), SCENARIOS[name].alpha))
 
 
 def _fit(router: Router, suite: Suite, scenario: Scenario, average: Average) -> float:
-    prompt = nearest_prompt(scenario)
+    prompt = nearest_prompt(scenario, suite, router.checkpoint)
     train, validation = (
         training_view(suite, suite.rows(split, "id"), router.signals, prompt, average)
         for split in ("train", "validation")
@@ -211,7 +216,7 @@ def _route(
     predicted: Predicted,
     live: "Live | None",
 ) -> Routed:
-    rows, prompt = suite.rows("test", split), nearest_prompt(scenario)
+    rows, prompt = suite.rows("test", split), nearest_prompt(scenario, suite, router.checkpoint)
     signals = router.signals
     env = _replay(suite, rows, signals, prompt) if live is None else live.env(rows, signals, prompt)
     start = time.perf_counter()

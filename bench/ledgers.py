@@ -196,7 +196,7 @@ def _tokens(one: Ledger) -> Iterator[Difference]:
 
 def _agents(one: Ledger) -> dict[str, NDArray[Any]] | None:
     checkpoint = one.bundle.declared[one.router].checkpoint
-    return one.bundle.suite.self_routes.get((checkpoint, prompt(one.scenario)))
+    return one.bundle.suite.self_routes.get((checkpoint, prompt(one.scenario, one.bundle.suite, checkpoint)))
 
 
 def _bits(one: Ledger, call: str, must: Bits) -> Iterator[Difference]:

@@ -123,7 +123,9 @@ def _published(name: str) -> Callable[[Group], float | None]:
 
 
 def _alpha_used(g: Group) -> float:
-    return SCENARIOS[prompt(g.scenario)].alpha if g.facts.alpha_mode.value == "prompt" else g.scenario.alpha
+    if g.facts.alpha_mode.value != "prompt":
+        return g.scenario.alpha
+    return SCENARIOS[prompt(g.scenario, g.bundle.suite, g.facts.checkpoint)].alpha
 
 
 FIGURES: dict[str, Callable[[Group], Any]] = {

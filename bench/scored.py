@@ -111,17 +111,21 @@ def group(bundle: Bundle, router: str, scenario: Scenario, split: str) -> Group:
         rows=rows,
         task=suite.task[rows],
         seeds=tuple(
-            _measured(suite, facts, prompt(scenario), seed, one, inside[one.rows])
+            _measured(suite, facts, prompt(scenario, suite, facts.checkpoint), seed, one, inside[one.rows])
             for seed, one in zip(seeds, choices, strict=True)
         ),
     )
 
 
-def prompt(scenario: Scenario) -> str:
-    """Return the scenario under whose prompt agents were asked: the nearest by alpha, the lower of two equally near."""
-    if scenario.name is not None:
-        return scenario.name
-    near = sorted((abs(one.alpha - scenario.alpha), one.alpha, name) for name, one in SCENARIOS.items())
+def prompt(scenario: Scenario, suite: Suite, checkpoint: str) -> str:
+    """Return the scenario under whose prompt agents were asked.
+
+    The nearest by alpha, the lower of two equally near, of those in which the checkpoint was recorded, else of all.
+    """
+    there = {name for known, name in suite.self_routes if known == checkpoint} or set(SCENARIOS)
+    near = sorted(
+        (abs(one.alpha - scenario.alpha), one.alpha, name) for name, one in SCENARIOS.items() if name in there
+    )
     return near[0][2]
 
 

@@ -246,3 +246,13 @@ def test_simulated_agents_at_table_5_come_to_the_published_utilities(full: Suite
     for row in (row for row in found if row.router == "disrouter_rl"):
         assert row.published_utility is not None
         assert row.utility == pytest.approx(row.published_utility, abs=0.035)
+
+
+def test_agents_recorded_in_one_scenario_route_by_its_prompt_in_the_others(simulated: Suite) -> None:
+    only = {key: table for key, table in simulated.self_routes.items() if key[1] == "balance"}
+    bare = replace(simulated, self_routes=only)
+    spec = built_in()["disrouter_rl"]
+    done = evaluate(bare, bare, [(spec, spec.build())], toy_config(bare, scenarios=tuple(SCENARIOS.values())))
+    assert [one.prompt for one in done] == ["balance"] * 3
+    assert [one.alpha_used for one in done] == [0.5] * 3
+    np.testing.assert_array_equal(done[0].chosen, done[2].chosen)
