@@ -44,6 +44,17 @@ class RunConfig(Record):
         return len(self.scenarios) > 1 and self.scenarios[0].name is None
 
     @property
+    def between(self) -> tuple[Scenario, ...]:
+        """The alphas beside those of the run at which routers that need no other fit are run too: .05 apart.
+
+        They are for the page's slider, without intervals; a sweep has its own alphas, and real models are not asked.
+        """
+        if self.sweep or self.live is not None:
+            return ()
+        known = {scenario.alpha for scenario in self.scenarios}
+        return tuple(Scenario(None, alpha) for alpha in alphas("0:1:21") if alpha not in known)
+
+    @property
     def run_id(self) -> str:
         """Twelve hex digits, the same for the same settings on the same data."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]

@@ -124,9 +124,11 @@ def evaluate(
     jobs: int = 1,
     progress: Progress = lambda _: None,
     live: "Live | None" = None,
+    between: Sequence[Scenario] = (),
 ) -> list[Routed]:
     """Run every router on every scenario, split and seed; return what they did.
 
+    Those whose alpha enters their decisions alone, so that they need no other fit, also run on the scenarios `between`.
     `fitted_on` is `suite`, or with --no-refit the same suite with its full pool. With `live`, routers ask real models
     about the test queries; reference rows, which look at recorded outcomes, are replayed all the same.
     """
@@ -134,7 +136,9 @@ def evaluate(
 
     def work(spec: RouterSpec, router: Router) -> list[Routed]:
         progress(spec.name)
-        return _run_router(spec, router, suite, fitted_on, views, config, None if spec.reference else live)
+        also = between if router.alpha_mode is AlphaMode.DECISION else ()
+        scenarios = (*config.scenarios, *also)
+        return _run_router(spec, router, suite, fitted_on, views, config, scenarios, None if spec.reference else live)
 
     results = Parallel(n_jobs=jobs, prefer="threads")(delayed(work)(spec, router) for spec, router in routers)
     return [routed for group in results for routed in group]
@@ -147,6 +151,7 @@ def _run_router(
     fitted_on: Suite,
     views: dict[Domain, QueryView],
     config: RunConfig,
+    scenarios: Sequence[Scenario],
     live: "Live | None",
 ) -> list[Routed]:
     found: list[Routed] = []
@@ -157,7 +162,7 @@ def _run_router(
             found += [_repeat(routed, seed) for routed in found if routed.seed == config.seeds[0]]
             continue
         fit_seconds, predicted = 0.0, dict[Domain, Predicted]()
-        for place, scenario in enumerate(config.scenarios):
+        for place, scenario in enumerate(scenarios):
             if place == 0 or router.alpha_mode is AlphaMode.REFIT:
                 fit_seconds = _fit(router, fitted_on, scenario, config.average)
                 predicted = {split: predict(router, queries) for split, queries in views.items()}

@@ -107,6 +107,15 @@ def write(
     row_plots.draw_agents(suite, directory / "figures")
 
 
+def write_alphas(directory: Path, suite: Suite, found: Sequence[Row], beside: Sequence[Row]) -> None:
+    """Write accuracy and cost of every router at the run's alphas and at those beside them, for the page's slider."""
+    columns = ["router", "reference", "split", "alpha", "accuracy", "cost", "cost_final", "cost_every_call"]
+    frame = pd.DataFrame([{name: getattr(row, name) for name in columns} for row in (*found, *beside)])
+    frame = frame.sort_values(["split", "reference", "router", "alpha"], ignore_index=True)
+    frame = frame.assign(suite=suite.manifest.name, outcomes=suite.manifest.kind)
+    write_whole(directory / "alphas.csv", frame.to_csv(index=False, lineterminator="\n"))
+
+
 def _json(content: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=repr) + "\n"
 

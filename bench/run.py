@@ -56,11 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     with whole_directory(target, marker="run.json") as scratch:
         if config.live is None:
             with _Spinner(len(routers)) as tick:
-                routed = evaluate(suite, fitted_on, routers, config, args.jobs, tick)
+                everything = evaluate(suite, fitted_on, routers, config, args.jobs, tick, between=config.between)
+            routed = [one for one in everything if one.scenario in config.scenarios]
+            beside = [one for one in everything if one.scenario not in config.scenarios]
         else:
             source = Source(args.pool, args.data_dir, args.agents, args.loaded)
             with open_live(suite, config.live, source, target.with_name(f"{target.name}.live")) as live:
-                routed = evaluate(suite, fitted_on, routers, config, live=live)
+                routed, beside = evaluate(suite, fitted_on, routers, config, live=live), []
             compared = comparison(routed, suite)
             write_whole(scratch / "live.json", json.dumps(compared, indent=1, ensure_ascii=False) + "\n")
         findings = ordered([*findings, *audit_run(suite, behaviour.of_routed(routed))])
@@ -69,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         made = results.provenance(config, command, created) | {"audit": records(findings)}
         results.write(scratch, made, suite, config, routed, found, skipped)
+        if beside:
+            unranked = config.model_copy(update={"scenarios": config.between, "bootstrap": 0})
+            results.write_alphas(scratch, suite, found, rows(beside, suite, unranked))
         build([scratch], [scratch / "index.html"])
     show.leaderboard(out, suite, config, found, skipped)
     if config.live is not None:

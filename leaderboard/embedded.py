@@ -67,8 +67,21 @@ def run(content: Mapping[str, Any]) -> Dict:
             frontier["split"]: [[one["before"], one["to"], one["alpha"]] for one in frontier["changes"]]
             for frontier in content["frontiers"]
         },
+        "alphas": _beside(content),
         "answer_rate": [
             {key: line[key] for key in ("checkpoint", "split", "scenario", "model", "answer_rate")}
             for line in content["answer_rate"]
         ],
     }
+
+
+def _beside(content: Mapping[str, Any]) -> Dict:
+    """Return, by split and router, [alpha, accuracy, cost by accounting] at alphas of which there are no rows."""
+    known = {row["alpha"] for row in content["rows"]}
+    found: Dict = {}
+    for line in content["alphas"]:
+        if line["alpha"] not in known:
+            cost = {"own": line["cost"], "final": line["cost_final"], "every_call": line["cost_every_call"]}
+            point = [line["alpha"], line["accuracy"], cost]
+            found.setdefault(line["split"], {}).setdefault(line["router"], []).append(point)
+    return found

@@ -182,7 +182,8 @@ def read(run: Path) -> dict[str, Any]:
     """Return what the page reads of a run directory; raises `InputError` where that cannot be.
 
     To the keys of `leaderboard.json` come `settings`, the routers' of `run.json`, or None where that file is not there,
-    and `answer_rate`, records of the frame beside the figure of that name.
+    and the records of two frames, none where they are not there: `answer_rate`, beside the figure of that name, and
+    `alphas`, accuracy and cost at alphas beside those of the rows.
     """
     path = run / "leaderboard.json"
     if not path.is_file():
@@ -190,9 +191,19 @@ def read(run: Path) -> dict[str, Any]:
     found = _parse(path, _Results)
     settings = run / "run.json"
     found["settings"] = _parse(settings, _Settings) if settings.is_file() else None
-    rates = run / "figures" / f"{ANSWER_RATE}.csv"
-    found["answer_rate"] = pd.read_csv(rates).to_dict("records") if rates.is_file() else []
+    found["answer_rate"] = _frame(run / "figures" / f"{ANSWER_RATE}.csv")
+    found["alphas"] = _frame(run / "alphas.csv")
     return found
+
+
+def _frame(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a frame; none where it is not there."""
+    try:
+        # a router may be called "nan" or "null"
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.is_file() else pd.DataFrame()
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a table: {' '.join(str(error).split())[:160]}") from None
+    return [{str(key): value for key, value in record.items()} for record in frame.to_dict("records")]
 
 
 def _parse(path: Path, record: type[_Record]) -> dict[str, Any]:

@@ -338,6 +338,13 @@ def test_what_is_not_json_is_said(content: bytes, tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_a_damaged_frame_is_said(tmp_path: Path) -> None:
+    save(tmp_path, some_results())
+    (tmp_path / "alphas.csv").write_bytes(b"a,b\n\xff\xfe")
+    with pytest.raises(InputError, match=r"alphas\.csv is not a table"):
+        read(tmp_path)
+
+
 def test_a_directory_that_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a run: it holds no leaderboard\.json"):
         page.main([str(tmp_path)])

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.pages import EVIL, a_row, built, some_results, some_rows
+from leaderboard.build import build
+from tests.pages import EVIL, a_row, built, save, some_results, some_rows
 
 pytestmark = pytest.mark.browser
 FIRST = "run1_balance_id"
@@ -154,8 +155,8 @@ def test_the_slider_ranks_anew_and_says_what_is_exact(browser: Any, page_file: P
     }
     assert set(page.column("group").values()) == {"–", "ref."}, "rank groups are not known at an alpha that was not run"
     note = page.tab.locator("#alpha-note").inner_text()
-    assert "forc and best_single decide here as at α = .5; the others do not depend on α" in note
-    assert "How sure is that? At α = .5, the nearest that was run: knn is best" in note
+    assert "forc and best_single decide here as at α = .5, the nearest at which that is known." in note
+    assert "At α = .5, the nearest: knn is best" in note
     assert page.tab.url.endswith("alpha=0")
     page.slide(0.65)
     assert page.panels() == [FIRST], "the lower of two that are equally near"
@@ -167,6 +168,32 @@ def test_the_slider_ranks_anew_and_says_what_is_exact(browser: Any, page_file: P
     slider.focus()
     slider.press("ArrowRight")
     assert slider.get_attribute("aria-valuetext") == "α = .51"
+    assert page.is_quiet()
+
+
+def test_between_the_alphas_of_the_run_routers_decide_as_they_did_there(browser: Any, tmp_path: Path) -> None:
+    run = save(tmp_path / "run", some_results("recorded"))
+    lines = ["router,reference,split,alpha,accuracy,cost,cost_final,cost_every_call"]
+    lines += ["forc,False,id,0.5,.7,.4,.4,.4", "forc,False,id,0.3,.8,.2,.2,.6", "best_single,False,id,0.3,.6,.1,.1,.1"]
+    (run / "alphas.csv").write_text("\n".join(lines))
+    build([run], [tmp_path / "index.html"])
+    page = Page(browser, tmp_path / "index.html", "#alpha=0.3")
+    assert page.headline().startswith(
+        "forc has the highest utility on made-up, in-domain at α = .3: utility .740, +.170"
+    )
+    assert "All routers decide as at this α, or do not depend on it." in page.tab.locator("#alpha-note").inner_text()
+    assert page.column("accuracy") == {
+        "forc": ".800",
+        "knn": ".650",
+        "best_single": ".600",
+        "oracle": ".900",
+        "nothing_known": "–",
+    }
+    assert page.column("easy")["forc"] == "–", "known for the decisions at the run's own alpha alone"
+    page.tab.get_by_text("every call", exact=True).click()
+    assert page.column("utility")["forc"] == ".620"
+    page.slide(0.31)
+    assert "forc and best_single decide here as at α = .3" in page.tab.locator("#alpha-note").inner_text()
     assert page.is_quiet()
 
 

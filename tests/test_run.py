@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -104,11 +105,14 @@ def test_a_run_writes_what_it_promises(bench: Any, tmp_path: Path, simulated_dir
         "calls.parquet",
         "leaderboard.json",
         "leaderboard.csv",
+        "alphas.csv",
         "figures",
         "index.html",
     }
     assert {p.suffix for p in (out / "figures").iterdir()} >= {".png", ".svg"}
-    for table in (out / "leaderboard.csv", *(out / "figures").glob("*.csv")):
+    beside = pd.read_csv(out / "alphas.csv").groupby("router")["alpha"].nunique()
+    assert beside[["forc", "best_single", "routellm"]].tolist() == [21, 21, 3], "routellm ignores alpha"
+    for table in (out / "leaderboard.csv", out / "alphas.csv", *(out / "figures").glob("*.csv")):
         assert all(",simulated" in line for line in table.read_text().splitlines()[1:]), table
     suite = storage.load(simulated_dir)
     decisions, calls = (pq.read_table(out / f"{name}.parquet").to_pandas() for name in ("decisions", "calls"))

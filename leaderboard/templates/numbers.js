@@ -38,25 +38,40 @@ function interval(row, mode) {
   return told && told[0] !== null && told[1] !== null ? told : null;
 }
 
-// Every row of a panel at any α, charged as `mode` says: "own" (as the run did), "final" or "every_call".
-// Decisions are those at the panel's α; only there are intervals and rank groups known.
+// All [α, accuracy, cost by accounting] at which a router was run on the split and under the settings of a panel.
+function pointsOf(panel, name) {
+  const alike = panels.filter((other) => KEYS.every((key) => other[key] === panel[key]) && other.rows[name]);
+  const rows = alike.map((other) => [other.alpha, other.rows[name].accuracy, other.rows[name].cost]);
+  return [...rows, ...(data.runs[panel.of].alphas[panel.split]?.[name] ?? [])].sort((a, b) => a[0] - b[0]);
+}
+
+// Every row of a panel at any α, charged as `mode` says: "own" (as the run did), "final" or "every_call". Who does not
+// depend on α decides as ever; another as at the nearest α at which it was run (the lower of two). Intervals and rank
+// groups are known at the panel's α alone.
 function evaluate(panel, alpha, mode) {
   const here = same(alpha, panel.alpha);
   const ranked = Object.values(panel.rows).filter((row) => !row.reference);
   const charged = mode === "final" && ranked.every((row) => row.accounting === "final") ? "own" : mode;
+  const far = (point) => Math.round(1e9 * Math.abs(point[0] - alpha));
   const found = Object.entries(panel.rows).map(([name, row]) => {
-    const cost = row.cost[mode];
-    const known = row.accuracy !== null && cost !== null;
+    const own = [panel.alpha, row.accuracy, row.cost];
+    const { exact } = data.runs[panel.of].routers[name];
+    const nearest = (best, point) => (far(point) < far(best) ? point : best);
+    const [decided, accuracy, costs] = here || exact ? own : pointsOf(panel, name).reduce(nearest);
+    const cost = costs[mode];
+    const known = accuracy !== null && cost !== null;
     return {
       name,
       reference: row.reference,
       kind: row.kind,
-      accuracy: row.accuracy,
+      accuracy,
       cost,
-      utility: known ? row.accuracy - alpha * cost : null,
+      costs,
+      decided,
+      utility: known ? accuracy - alpha * cost : null,
       interval: here ? interval(row, mode) : null,
       group: here ? row.group[charged] ?? null : null,
-      exact: here || data.runs[panel.of].routers[name].exact,
+      exact: exact || same(decided, alpha),
     };
   });
   const of = (name) => found.find((row) => row.name === name)?.utility ?? null;

@@ -43,7 +43,7 @@ function show(last) {
   tell(rows, asBuilt, mode);
   check();
   clearTimeout(drawing); // while the slider moves, the table follows at once and the plots when it rests
-  drawing = setTimeout(() => drawPlots(shown, rows, state.alpha, panels), 60);
+  drawing = setTimeout(() => drawPlots(shown, rows, state.alpha), 60);
 }
 
 function check() {
@@ -57,26 +57,35 @@ function check() {
   slider.setAttribute("aria-valuetext", alphaLabel(state.alpha));
 }
 
+// Who decides here as at another α, and what to do about it.
+function decisions(rows) {
+  const inexact = rows.filter((row) => !row.reference && !row.exact);
+  if (!inexact.length) return ["All routers decide as at this α, or do not depend on it."];
+  const alphas = [...new Set(inexact.map((row) => row.decided))].sort((a, b) => a - b);
+  const told = alphas.map((alpha) => {
+    const names = inexact.filter((row) => row.decided === alpha).map((row) => row.name);
+    return `${join(names)} ${names.length > 1 ? "decide" : "decides"} here as at ${alphaLabel(alpha)}, the nearest at which that is known.`;
+  });
+  return [...told, `The others are exact. All are, with intervals, in a run with --alpha ${state.alpha}.`];
+}
+
 function tell(rows, asBuilt, mode) {
   const [headline, note] = document.querySelectorAll("#answer p");
-  const inexact = rows.filter((row) => !row.reference && !row.exact).map((row) => row.name);
   const notes = [];
   if (!same(state.alpha, shown.alpha)) {
-    notes.push(`How sure is that? At ${alphaLabel(shown.alpha)}, the nearest that was run: ${shown.headline}`);
-    notes.push(
-      inexact.length
-        ? `${join(inexact)} ${inexact.length > 1 ? "decide" : "decides"} here as at ${alphaLabel(shown.alpha)}; the others do not depend on α, so that theirs is exact. For their own decisions and intervals run with --alpha ${state.alpha}.`
-        : "No router here depends on α, so that all is exact but intervals.",
-    );
+    notes.push(`How sure is that? There are intervals at the α of the run alone. At ${alphaLabel(shown.alpha)}, the nearest: ${shown.headline}`);
+    notes.push(...decisions(rows));
   }
   if (mode !== "own") notes.push("Costs of easy and hard queries, by task, and p-values are known under the run’s own accounting alone.");
   const leader = rows.find((row) => row.rank === 1);
-  if (!asBuilt && leader) notes.push(`Where ${leader.name}’s money goes: ${shown.rows[leader.name].spending}.`);
+  if (!asBuilt && leader) {
+    const there = same(leader.decided, shown.alpha) ? "" : ` at ${alphaLabel(shown.alpha)}`;
+    notes.push(`Where ${leader.name}’s money goes${there}: ${shown.rows[leader.name].spending}.`);
+  }
   const charged = { own: "Cost as in the run", final: "Cost of the answering model alone", every_call: "Cost of every call" }[mode];
-  const decided = same(state.alpha, shown.alpha) ? "" : `; decisions as at ${alphaLabel(shown.alpha)} where they depend on α`;
   const simulated = data.runs[shown.of].simulated ? "Simulated outcomes. " : "";
   const title = `${SPLITS[shown.split] ?? shown.split}, ${alphaLabel(state.alpha)}`;
-  const words = asBuilt ? shown.wordsAsBuilt : [title, `${title}. ${simulated}${charged}${decided}.`];
+  const words = asBuilt ? shown.wordsAsBuilt : [title, `${title}. ${simulated}${charged}.`];
   shown.words.forEach((one, i) => (one.textContent = words[i]));
   headline.textContent = asBuilt ? shown.headline : sentence(shown, rows, state.alpha);
   note.textContent = asBuilt ? shown.notes : notes.join(" ");
@@ -116,12 +125,13 @@ function rewrite(tr, row, mode, rows) {
   write("utility", row.utility, decimal(row.utility), span);
   if (row.utility !== null) at.utility.append(bar(row, rows));
   write("over", row.over, signed(row.over));
+  write("accuracy", row.accuracy, decimal(row.accuracy));
   write("cost", row.cost, decimal(row.cost));
-  write("every_call", shown.rows[row.name].cost.every_call, decimal(shown.rows[row.name].cost.every_call));
+  write("every_call", row.costs.every_call, decimal(row.costs.every_call));
   write("oracle", row.percent, row.percent === null ? "–" : row.percent.toFixed(1).replace("-", "−"));
-  if (mode !== "own") for (const key of ["easy", "hard"]) write(key, null, "–");
+  if (mode !== "own" || !same(row.decided, shown.alpha)) for (const key of ["easy", "hard"]) write(key, null, "–");
   for (const key of ["published", "difference"]) write(key, null, "–");
-  if (!row.exact) at.router.append(" ", element("small", {}, `decides as at ${alphaLabel(shown.alpha)}`));
+  if (!row.exact) at.router.append(" ", element("small", {}, `decides as at ${alphaLabel(row.decided)}`));
 }
 
 function bar(row, rows) {

@@ -41,13 +41,13 @@ function look(panel, name) {
   return { color: PALETTE[place % PALETTE.length], symbol: SYMBOLS[place % SYMBOLS.length], dash };
 }
 
-function drawPlots(panel, rows, alpha, panels) {
+function drawPlots(panel, rows, alpha) {
   const box = document.getElementById("plots");
   panel.section.querySelector(".plots-here").append(box);
   box.hidden = false;
   box.classList.toggle("simulated-outcomes", data.runs[panel.of].simulated);
   frontierPlot(panel, rows, alpha);
-  alphaPlot(panel, alpha, panels);
+  alphaPlot(panel, alpha);
   if (box.dataset.panel === `${panel.id} ${css("--ink")}`) return; // the others do not change with α
   box.dataset.panel = `${panel.id} ${css("--ink")}`;
   strataPlot(panel);
@@ -134,18 +134,17 @@ function strataPlot(panel) {
   draw("strata", kept.length ? traces : [], layout("mean cost of a query", "", { height, xaxis: { rangemode: "tozero" }, yaxis: { type: "category" } }));
 }
 
-// Lines over all of [0, 1] for what does not depend on α, points at the alphas that were run for what does.
-function alphaPlot(panel, alpha, panels) {
-  const alike = panels.filter((other) => KEYS.every((key) => other[key] === panel[key])).sort((a, b) => a.alpha - b.alpha);
+// Lines over all of [0, 1] for what does not depend on α, points at the alphas at which it was run for what does.
+function alphaPlot(panel, alpha) {
   const traces = Object.entries(panel.rows).filter(([name, row]) => row.accuracy !== null && (!row.reference || name.startsWith("single:"))).map(([name, row]) => {
     const { color, symbol, dash } = look(panel, name);
     const exact = data.runs[panel.of].routers[name].exact || name.startsWith("single:");
     const points = exact
       ? [0, 1].map((a) => [a, row.accuracy - a * row.cost.own])
-      : alike.filter((other) => other.rows[name]).map((other) => [other.alpha, other.rows[name].accuracy - other.alpha * other.rows[name].cost.own]);
+      : pointsOf(panel, name).map(([a, accuracy, cost]) => [a, accuracy - a * cost.own]);
     return {
       x: points.map((p) => p[0]), y: points.map((p) => p[1]), name: plain(name), mode: exact ? "lines" : "lines+markers",
-      line: { color, dash, width: row.reference ? 1 : 2 }, marker: { symbol, size: 7 },
+      line: { color, dash, width: row.reference ? 1 : 2 }, marker: { symbol, size: 5 },
       hovertemplate: `${plain(name)}: %{y:.3f} at α = %{x:.2f}<extra></extra>`,
     };
   });
