@@ -107,7 +107,8 @@ def oracle_probability(frame: pd.DataFrame, about: About) -> "Figure":
         line = {"hue": "scenario", "palette": look["palette"], "linewidth": 0.9}
         guessing = part["router"].isin(["random", "oracle_utility"])
         sns.lineplot(part[guessing], x="p", y="utility", ax=axes, legend=False, **line)
-        sns.scatterplot(part[~guessing], x="p", y="utility", s=20, ax=axes, legend=False, **look)
+        if not guessing.all():
+            sns.scatterplot(part[~guessing], x="p", y="utility", s=20, ax=axes, legend=False, **look)
         named = part[part["router"].str.startswith("disrouter")]
         for name, p, reached in zip(named["router"], named["p"], named["utility"], strict=True):
             axes.annotate(name, (p, reached), (4, -6), textcoords="offset points", size=6)
