@@ -102,7 +102,7 @@ def write(
     flat.insert(1, "kind", summary["kind"])
     write_whole(directory / "leaderboard.csv", flat.to_csv(index=False))
     (directory / "figures").mkdir()
-    for drawn in (sweep_plot if config.sweep else plots, row_plots):
+    for drawn in (sweep_plot,) if config.sweep else (plots, row_plots):  # not a set of figures for every alpha
         drawn.draw(records, summary, directory / "figures")
     row_plots.draw_agents(suite, directory / "figures")
 
