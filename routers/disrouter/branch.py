@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from routers.disrouter.agent import Agent
 from routers.disrouter.probe import first_decision, padded
-from routers.disrouter.prompts import ANSWER, REJECTION, STEPS
+from routers.disrouter.prompts import ANSWER, REJECTION, STEPS, agent_prompt
 from routers.disrouter.reward import rejection_reward
 from routers.disrouter.rl import Asked
 from routers.disrouter.training import Recipe, arguments, lora
@@ -42,7 +41,7 @@ def trainer(
     opening = sorted({encode_continuation(tokenizer, text)[0] for text in (STEPS, ANSWER)})
     told = [
         {
-            "row": encode(tokenizer, Agent("", "rl_branch", name).prompt(prompts.prompt(task, text))),
+            "row": encode(tokenizer, agent_prompt(name, prompts.prompt(task, text))),
             "rejected": rejection_reward(SCENARIOS[name].alpha, recipe.gamma),
             "answered": right[query_id],
         }

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.disrouter.agent import Agent
-from routers.disrouter.prompts import REJECTION
+from routers.disrouter.prompts import REJECTION, agent_prompt
 from routers.language_models import encode, encode_continuation
 from tasks import prompts
 from tasks.scenarios import SCENARIOS
@@ -60,7 +59,7 @@ def probe(suite: Suite, agent: str, tokenizer: Any, seed: int, batch: int) -> Pr
     chosen = np.random.default_rng([seed, 2]).permutation(there)[:PROBED]
     tasks = suite.queries["task"]
     asked = [prompts.prompt(tasks.iloc[i], texts.iloc[i]) for i in chosen]
-    rows = [encode(tokenizer, Agent(agent, "", name).prompt(text)) for name in SCENARIOS for text in asked]
+    rows = [encode(tokenizer, agent_prompt(name, text)) for name in SCENARIOS for text in asked]
     right = suite.correct[chosen, suite.pool.index_of(agent)] >= SOLVED
     return Probe(rows, np.repeat(list(SCENARIOS), len(asked)), np.tile(right, len(SCENARIOS)), batch)
 

@@ -1,6 +1,6 @@
 """What an agent's reply is worth to it in reinforcement learning (paper, Eq. 7)."""
 
-from routers.disrouter.agent import Decision, hear
+from routers.disrouter.agent import Decision, Heard, hear
 from tasks.gold import Judge
 from tasks.suite import SOLVED
 
@@ -18,7 +18,11 @@ def reward(reply: str, judge: Judge, alpha: float, gamma: float = GAMMA) -> floa
     A reply that both rejects and answers, or does neither, earns 0: the paper does not say, and anything else would
     teach to do both.
     """
-    heard = hear(reply, judge)
+    return earned(hear(reply, judge), alpha, gamma)
+
+
+def earned(heard: Heard, alpha: float, gamma: float = GAMMA) -> float:
+    """Return the reward of a reply that was understood already."""
     if heard.decision is Decision.REJECTS:
         return rejection_reward(alpha, gamma)
     return float(heard.decision is Decision.ANSWERS and heard.correct >= SOLVED)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routers.disrouter.agent import Agent, Decision, hear
-from routers.disrouter.reward import reward
+from routers.disrouter.agent import Decision, hear
+from routers.disrouter.prompts import agent_prompt
+from routers.disrouter.reward import earned
 from routers.disrouter.training import Recipe, arguments, lora
 from tasks import prompts
 from tasks.gold import Judge
@@ -53,22 +54,18 @@ def reward_function(judges: Mapping[str, Judge], gamma: float) -> Callable[..., 
         log_metric: Callable[[str, float], None] | None = None,
         **_: Any,
     ) -> list[float]:
-        replies = [said[0]["content"] for said in completions]
-        earned = [
-            reward(reply, judges[name], SCENARIOS[told].alpha, gamma)
-            for reply, name, told in zip(replies, query_id, scenario, strict=True)
-        ]
+        heard = [hear(said[0]["content"], judges[name]) for said, name in zip(completions, query_id, strict=True)]
+        rewards = [earned(one, SCENARIOS[told].alpha, gamma) for one, told in zip(heard, scenario, strict=True)]
         if log_metric is not None:
-            decided = [hear(reply, judges[name]).decision for reply, name in zip(replies, query_id, strict=True)]
             for told in dict.fromkeys(scenario):
                 mine = [i for i, name in enumerate(scenario) if name == told]
-                log_metric(f"reward_in/{told}", float(np.mean([earned[i] for i in mine])))
+                log_metric(f"reward_in/{told}", float(np.mean([rewards[i] for i in mine])))
                 for column, wanted in (
                     ("sampled_answer_rate", (Decision.ANSWERS,)),
                     ("malformed", (Decision.BOTH, Decision.NEITHER)),
                 ):
-                    log_metric(f"{column}/{told}", float(np.mean([decided[i] in wanted for i in mine])))
-        return earned
+                    log_metric(f"{column}/{told}", float(np.mean([heard[i].decision in wanted for i in mine])))
+        return rewards
 
     return disrouter_reward
 
@@ -88,7 +85,7 @@ def trainer(
 
     told = [
         {
-            "prompt": [{"role": "user", "content": Agent("", "rl", name).prompt(prompts.prompt(task, text))}],
+            "prompt": [{"role": "user", "content": agent_prompt(name, prompts.prompt(task, text))}],
             "query_id": query_id,
             "scenario": name,
         }

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     replies = _replies(suite, args.suite, args.replies)
     if args.way == "verl":
-        verl.export(suite, args.agent, args.data_dir, args.out / "verl" / args.agent, _recipe(args))
+        verl.export(suite, args.data_dir, args.out / "verl" / args.agent, _recipe(args))
         console().print(f"for verl: {args.out / 'verl' / args.agent}", soft_wrap=True)
         return 0
     _require_packages()

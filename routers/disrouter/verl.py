@@ -9,7 +9,7 @@ from string import Template
 import numpy as np
 import pyarrow as pa
 
-from routers.disrouter.agent import Agent
+from routers.disrouter.prompts import agent_prompt
 from routers.disrouter.rl import pairs
 from routers.disrouter.training import Recipe
 from tasks import gold, prompts, tables
@@ -62,14 +62,14 @@ python -m verl.trainer.main_ppo \\
 """
 
 
-def export(suite: Suite, agent: str, data_dir: Path | None, directory: Path, recipe: Recipe) -> None:
+def export(suite: Suite, data_dir: Path | None, directory: Path, recipe: Recipe) -> None:
     """Write `train.parquet`, `validation.parquet`, `reward.py` and `launch.sh` into a directory, all or none.
 
     Prompts are those of `rl`, scenarios in equal parts. Raises `InputError` where texts or right answers are missing.
     """
     with whole_directory(directory, marker="launch.sh") as scratch:
         for split in _SPLITS:
-            tables.write(_table(suite, agent, split, data_dir, recipe), scratch / f"{split}.parquet")
+            tables.write(_table(suite, split, data_dir, recipe), scratch / f"{split}.parquet")
         settings = {
             name: f"{value:g}" if isinstance(value, float) else str(value)
             for name, value in recipe.model_dump().items()
@@ -79,7 +79,7 @@ def export(suite: Suite, agent: str, data_dir: Path | None, directory: Path, rec
         (scratch / "launch.sh").chmod(0o755)
 
 
-def _table(suite: Suite, agent: str, split: Split, data_dir: Path | None, recipe: Recipe) -> pa.Table:
+def _table(suite: Suite, split: Split, data_dir: Path | None, recipe: Recipe) -> pa.Table:
     rows: Rows = suite.rows(split, "id")
     rows = rows[suite.queries["text"].iloc[rows].notna()]
     if not len(rows):
@@ -91,7 +91,7 @@ def _table(suite: Suite, agent: str, split: Split, data_dir: Path | None, recipe
     lines = [
         {
             "data_source": task,
-            "prompt": [{"role": "user", "content": Agent(agent, "rl", name).prompt(prompts.prompt(task, text))}],
+            "prompt": [{"role": "user", "content": agent_prompt(name, prompts.prompt(task, text))}],
             "reward_model": {"style": "rule", "ground_truth": gold.dumped(known[query_id])},
             "extra_info": {"index": query_id, "split": split, "scenario": name, "alpha": SCENARIOS[name].alpha},
         }
