@@ -2,7 +2,8 @@
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,18 @@ from bench.embed import with_embeddings
 from bench.engines.base import Reply
 from bench.engines.pool import Pool, PoolEntry
 from bench.items import Item, tasks_of
+from bench.known import AGENTS, Known
 from bench.raw import RawReplies, read_settings
-from routers.disrouter.agent import Agent, Decision, hear
+from routers.disrouter.agent import Decision, hear
 from tasks import storage, tables
 from tasks.answers import normalised
 from tasks.errors import InputError
 from tasks.files import write_whole
-from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
 from tasks.types import Manifest, Model
 
 Array = NDArray[Any]
 Replies = Mapping[str, Reply]
-AGENTS = {Agent("", c, scenario).stage: (c, scenario) for c in tables.CHECKPOINTS for scenario in SCENARIOS}
 _STAGES = ("answers", *AGENTS, "votes", "samples")
 
 
@@ -39,16 +39,23 @@ def assemble(recording: RawReplies, pool: Pool, items: Sequence[Item], name: str
     """
     models = [entry.model for entry in pool.entries]
     said = {stage: [recording.done(stage, model) for model in models] for stage in _STAGES}
-    for model, replies in zip(models, said["answers"], strict=True):
-        missing = [item.query_id for item in items if item.query_id not in replies]
-        if missing:
-            raise InputError(
-                f"{model} has not answered {len(missing)} of {len(items)} questions; record the stage answers"
-            )
-    measured, voted = outcomes(items, said["answers"]), votes(items, said["votes"])
-    routed = {key: table for stage, key in AGENTS.items() if (table := self_route(items, said[stage]))}
+    asked = {
+        stage: np.array([[item.query_id in replies for replies in of_stage] for item in items])
+        for stage, of_stage in said.items()
+    }
+    known = None if recording.known is None else Known(recording.known, items, models)
+    made = _tables(items, said)
+    drawn = replies_table(items, models, said["samples"])
+    if known is not None:
+        made = {stage: known.under(stage, table, asked[stage]) for stage, table in made.items()}
+        drawn = known.replies(drawn)
+    measured, voted = made["answers"], made["votes"]
+    for model, lacking in zip(models, np.isnan(measured["correct"]).sum(axis=0), strict=True):
+        if lacking:
+            raise InputError(f"{model} has not answered {lacking} of {len(items)} questions; record the stage answers")
+    routed = {key: made[stage] for stage, key in AGENTS.items() if made[stage]}
     shareable = np.array([item.shareable for item in items])
-    texts, drawn = measured["answer"], replies_table(items, models, said["samples"])
+    texts = measured["answer"]
     _keep_private(recording.directory, replies_table(items, models, said["samples"], shareable=False))
     suite = Suite(
         manifest=_manifest(recording, pool, items, name).model_copy(
@@ -59,12 +66,25 @@ def assemble(recording: RawReplies, pool: Pool, items: Sequence[Item], name: str
         ),
         queries=_queries(items),
         outcomes=measured | {"answer": np.where(shareable[:, None], texts, np.array(None))},
-        samples=samples(items, said["samples"]),
+        samples=made["samples"],
         verifications=voted,
         self_routes=routed,
         read_replies=None if drawn.empty else lambda: drawn,
     )
-    return _embedded(suite, items, texts, recording.directory / "embeddings.parquet") if embed else suite
+    if not embed:
+        return suite
+    before = {} if known is None else known.embeddings(asked["answers"])
+    return _embedded(suite, items, texts, recording.directory / "embeddings.parquet", before)
+
+
+def _tables(items: Sequence[Item], said: Mapping[str, Sequence[Replies]]) -> dict[str, dict[str, Array]]:
+    """Return the (n, K) arrays that each stage's replies become."""
+    return {
+        "answers": outcomes(items, said["answers"]),
+        "votes": votes(items, said["votes"]),
+        "samples": samples(items, said["samples"]),
+        **{stage: self_route(items, said[stage]) for stage in AGENTS},
+    }
 
 
 def _keep_private(directory: Path, drawn: pd.DataFrame) -> None:
@@ -83,16 +103,18 @@ def _queries(items: Sequence[Item]) -> pd.DataFrame:
 
 
 def outcomes(items: Sequence[Item], answers: Sequence[Replies]) -> dict[str, Array]:
-    """Return the (n, K) arrays of `Suite.outcomes` for n items that each of K models has answered."""
+    """Return the (n, K) arrays of `Suite.outcomes` for n items that K models were asked; missing where one was not."""
     shape = (len(items), len(answers))
     found: dict[str, Array] = {
         name: np.full(shape, np.nan, dtype=np.float32)
         for name in ("correct", "prompt_tokens", "completion_tokens", "latency_s")
     } | {name: np.full(shape, None, dtype=object) for name in ("answer", "finish")}
-    found["parsed"] = np.zeros(shape, dtype=np.int8)
+    found["parsed"] = np.full(shape, -1, dtype=np.int8)
     for m, replies in enumerate(answers):
         for q, item in enumerate(items):
-            reply = replies[item.query_id]
+            reply = replies.get(item.query_id)
+            if reply is None:
+                continue
             correct, said = item.score(reply.texts[0]) if reply.texts else (0.0, None)
             found["correct"][q, m], found["parsed"][q, m] = correct, said is not None
             found["prompt_tokens"][q, m], found["latency_s"][q, m] = reply.prompt_tokens, reply.latency_s
@@ -231,6 +253,10 @@ def _provenance(
         }
         for stage, of_stage in said.items()
     }
+    decided = {stage: of_stage for stage in AGENTS if (of_stage := _decisions(models, items, said[stage]))}
+    if recording.known is not None:
+        before = provenance.Provenance.model_validate(recording.known.manifest.provenance)
+        asked, decided = _added(before.calls, asked), _added(before.decisions, decided, _summed)
     unparsed = (measured["parsed"] == 0) & ~np.isnan(measured["completion_tokens"])
     by_task = {name: unparsed[task == name].mean(axis=0) for name in sorted(set(task.tolist()))}
     n_valid = {model: float(np.nansum(voted["n_valid"][:, m])) for m, model in enumerate(models)} if voted else {}
@@ -240,14 +266,14 @@ def _provenance(
         unparsed={model: {name: float(share[m]) for name, share in by_task.items()} for m, model in enumerate(models)},
         votes_neither={
             model: 1.0 - n_valid[model] / counted.replies
-            for model, counted in asked["votes"].items()
+            for model, counted in asked.get("votes", {}).items()
             if counted.replies
         },
-        decisions={stage: of_stage for stage in AGENTS if (of_stage := _decisions(models, items, said[stage]))},
+        decisions=decided,
         agents={
             key: told
             for key, told in provenance.agents(recording.directory).items()
-            if key in {f"{AGENTS[stage][0]}/{model}" for stage in AGENTS for model in asked[stage]}
+            if key in {f"{AGENTS[stage][0]}/{model}" for stage in AGENTS for model in asked.get(stage, {})}
         },
     )
 
@@ -266,9 +292,27 @@ def _decisions(models: Sequence[str], items: Sequence[Item], replies: Sequence[R
     return found
 
 
-def _embedded(suite: Suite, items: Sequence[Item], answers: Array, cache: Path) -> Suite:
+def _added(
+    before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]], add: Callable[[Any, Any], Any] = add
+) -> dict[str, dict[str, Any]]:
+    """Return counts by stage and model, those of the extended suite and those made here."""
+    return {
+        stage: {
+            model: add(old, new) if old is not None and new is not None else new if old is None else old
+            for model in dict.fromkeys([*before.get(stage, {}), *now.get(stage, {})])
+            for old, new in [(before.get(stage, {}).get(model), now.get(stage, {}).get(model))]
+        }
+        for stage in dict.fromkeys([*now, *before])
+    }
+
+
+def _summed(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one[name] + other[name] for name in one}
+
+
+def _embedded(suite: Suite, items: Sequence[Item], answers: Array, cache: Path, before: Mapping[str, Array]) -> Suite:
     """Return the suite with embeddings of questions and answers; an answer that is not there is the empty text."""
     kinds = {"query/small": [item.text for item in items]}
     for m, model in enumerate(suite.pool.names):
         kinds[f"answer/{model}"] = [text or "" for text in answers[:, m]]
-    return with_embeddings(suite, kinds, cache)
+    return with_embeddings(suite, kinds, cache, before)

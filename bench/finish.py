@@ -62,6 +62,7 @@ def _made_of(recording: RawReplies, wanted: Wanted) -> str:
     sessions = recording.directory / "sessions.json"
     facts = [
         recording.state(),
+        recording.known.sha256 if recording.known is not None else None,
         sessions.read_text("utf-8") if sessions.exists() else None,
         [entry.model_dump() for entry in wanted.pool.entries],
         [wanted.pool.cost_rule, wanted.name, wanted.embed, wanted.options],

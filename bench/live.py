@@ -173,7 +173,8 @@ def open_live(suite: Suite, config: LiveConfig, source: Source, directory: Path)
     in another way.
     """
     pool = _pool(suite, source.pool)
-    every = {"votes": len(pool.entries), "samples": len(pool.entries), "agents": source.agents}
+    counts = {"votes": len(pool.entries), "samples": len(pool.entries)}
+    every = counts | {"agents": source.agents, "models": None}
     args = Namespace(**{"batch_size": 16, **suite.manifest.parameters, **config.model_dump(), **every})
     asked = _asked(suite, source.data_dir, args.seed)
     with (

@@ -62,6 +62,10 @@ class Calls(Record):
     cut_off: int
     seconds: float
 
+    def __add__(self, other: "Calls") -> "Calls":
+        """Return the counts of both."""
+        return Calls(**{name: round(getattr(self, name) + getattr(other, name), 3) for name in Calls.model_fields})
+
 
 class Provenance(Record):
     """The `provenance` of a recorded suite.
@@ -103,9 +107,15 @@ def shares(suite: Suite) -> dict[str, NDArray[np.float64]]:
 
 def remember_session(directory: Path) -> None:
     """Write down, once a day and machine, that a recording goes on here and now."""
-    known, now = sessions(directory), session()
-    if now not in known:
-        listed = [one.model_dump(mode="json") for one in (*known, now)]
+    remember_sessions(directory, (session(),))
+
+
+def remember_sessions(directory: Path, others: Sequence[Session]) -> None:
+    """Write down, once a day and machine, where and when replies of a recording were made."""
+    known = sessions(directory)
+    new = [one for one in others if one not in known]
+    if new:
+        listed = sorted((one.model_dump(mode="json") for one in (*known, *new)), key=lambda one: str(one["date"]))
         write_whole(directory / "sessions.json", json.dumps(listed, indent=1) + "\n")
 
 
@@ -185,6 +195,23 @@ def model_sha256(directory: Path, entry: PoolEntry, engine: str) -> str | None:
         known[entry.key]["training"] = description(folder)
     write_whole(path, json.dumps(known, indent=1) + "\n")
     return found
+
+
+def remember_models(directory: Path, told: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write down the sha256 of weights that were asked elsewhere, and of agents how they were trained, by key.
+
+    Raises `InputError` where the recording has asked other weights under one of these names.
+    """
+    path = directory / "models.json"
+    known: dict[str, Any] = _content(path, {})
+    for key, one in told.items():
+        if key in known and known[key]["sha256"] != one["sha256"]:
+            raise InputError(
+                f"{directory} was recorded with another {key} (sha256 {known[key]['sha256'][:12]}…, wanted "
+                f"{one['sha256'][:12]}…); put that one in its place, and record into another directory"
+            )
+        known[key] = dict(one) | known.get(key, {})
+    write_whole(path, json.dumps(known, indent=1) + "\n")
 
 
 def agents(directory: Path) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The raw replies of a recording: chunk files, each on disk whole, and the settings that they were made with.
 
 A recording is a directory. `recording.json` holds the settings; `raw/<stage>/<model>/<number>.jsonl` one finished
-chunk each, one line a query. What is there is never asked again; what is not is asked next time. Raw texts stay here
-and are never shipped.
+chunk each, one line a query; `known/` the suite that is extended, if any. What is there is never asked again; what is
+not is asked next time. Raw texts stay here and are never shipped.
 """
 
 import contextlib
@@ -10,13 +10,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench import known
 from bench.engines.base import Reply
 from bench.engines.pool import DECISIVE
+from tasks import storage
 from tasks.errors import InputError
 from tasks.files import exclusive, write_whole
+from tasks.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,29 @@ class RawReplies:
                     ) from None
         return found
 
+    @cached_property
+    def known(self) -> Suite | None:
+        """The suite that this recording extends; None where it began with nothing."""
+        folder = self.directory / known.FOLDER
+        return storage.load(folder) if folder.is_dir() else None
+
+    def held(self, stage: str, model: str) -> frozenset[str]:
+        """Return the query ids that the extended suite has asked of a model in a stage."""
+        if self.known is None:
+            return frozenset()
+        there = known.given(self.known, stage)[:, self.known.pool.index_of(model)]
+        return frozenset(self.known.queries["query_id"].to_numpy()[there])
+
+    def answers(self, model: str) -> dict[str, str]:
+        """Return a model's greedy answers as text, by query id: those asked here, and those that a suite ships."""
+        found: dict[str, str] = {}
+        if self.known is not None and "answer" in self.known.outcomes:
+            said = self.known.outcomes["answer"][:, self.known.pool.index_of(model)]
+            found = {name: text for name, text in zip(self.known.queries["query_id"], said, strict=True) if text}
+        return found | {
+            name: reply.texts[0] if reply.texts else "" for name, reply in self.done("answers", model).items()
+        }
+
     def keep(self, stage: str, model: str, replies: Mapping[str, Reply]) -> None:
         """Write one finished chunk, whole or not at all."""
         folder = self._folder(stage, model)
@@ -73,8 +100,8 @@ def _reply(entry: dict[str, Any]) -> Reply:
 
 
 @contextlib.contextmanager
-def open_raw(directory: Path, settings: Mapping[str, Any]) -> Iterator[RawReplies]:
-    """Open or begin a recording; one collector at a time.
+def open_raw(directory: Path, settings: Mapping[str, Any], extend: Suite | None = None) -> Iterator[RawReplies]:
+    """Open or begin a recording; one collector at a time. With `extend`, it goes on from that suite.
 
     Raises `InputError` where another collector is at work there, where the directory holds something else, or where
     `settings` differ from those that it was begun with: replies made in two ways are never mixed.
@@ -85,16 +112,19 @@ def open_raw(directory: Path, settings: Mapping[str, Any]) -> Iterator[RawReplie
     with exclusive(directory, f"another collector is at work in {directory}; wait for it, or name another directory"):
         if not path.is_file():
             write_whole(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
-        _refuse_other_settings(path, settings)
+        _refuse_other_settings(directory, read_settings(directory), settings)
+        if extend is not None:
+            _refuse_other_settings(Path(extend.manifest.name), known.settings_of(extend), settings)
+            known.begin(directory, extend)
         yield RawReplies(directory)
 
 
-def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    begun, settings = _decisive(read_settings(path.parent)), _decisive(settings)
+def _refuse_other_settings(what: Path, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    begun, settings = _decisive(begun), _decisive(settings)
     for name in sorted(begun.keys() | settings.keys()):
         if begun.get(name) != settings.get(name):
             raise InputError(
-                f"{path.parent} was begun with {name} = {json.dumps(begun.get(name))[:200]}, now it is "
+                f"{what} was begun with {name} = {json.dumps(begun.get(name))[:200]}, now it is "
                 f"{json.dumps(settings.get(name))[:200]}; keep it, or record into another directory"
             )
 

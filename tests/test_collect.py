@@ -45,6 +45,7 @@ ARGS = Namespace(
     votes=2,
     samples=2,
     agents=None,
+    models=None,
     chunk=8,
     engine="transformers",
     dtype="auto",

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from bench.engines.base import Sampling
 from bench.engines.transformers import TransformersEngine
-from routers.disrouter import checkpoint, rl, train, training
+from routers.disrouter import checkpoint, examples, rl, sft, train, training
 from routers.disrouter.agent import Agent, Decision, hear
 from routers.disrouter.prompts import REJECTION, agent_prompt
 from routers.disrouter.reward import rejection_reward, reward
 from routers.disrouter.rl import advantages, pairs, reward_function
-from routers.disrouter.training import PAPER
+from routers.disrouter.training import PAPER, Recipe
 from routers.language_models import encode, load_model
 from tasks import catalog, gold, graded, prompts, storage
 from tasks.errors import InputError
@@ -248,6 +248,31 @@ def test_sft_teaches_who_is_to_answer_what_in_each_scenario(world: Path, agents:
     # right in six samples of ten: enough from 1 − alpha = .5 on
     assert rates.loc["middling", "performance_first"] < 0.3
     assert rates.loc["middling", ["balance", "cost_first"]].min() > 0.8
+
+
+def test_the_loss_of_completions_is_that_of_trl(world: Path, tmp_path: Path) -> None:
+    """Ours makes the logits of completions alone; value and gradient are those of TRL's own."""
+    import torch
+    from trl import SFTTrainer
+
+    suite = storage.load(world / "suite")
+    told = examples.build(suite, "a", total=60)
+    recipe = Recipe(stage="sft", learning_rate=1e-3, batch_size=4, dtype="float32")
+    model, tokenizer = training.open_model(recipe, str(world / "models" / "a"))
+    trainer = sft.trainer(recipe, model, tokenizer, told, tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    n = (batch["labels"] != -100).sum()
+    assert 0 < int(n) < batch["labels"].numel()
+    found = []
+    for loss in (trainer.compute_loss, partial(SFTTrainer.compute_loss, trainer)):
+        for n_tokens in (None, 2 * n):
+            model.zero_grad()
+            value = loss(model, dict(batch), num_items_in_batch=n_tokens)
+            value.backward()
+            found.append([value.detach(), *(weight.grad.clone() for weight in model.parameters())])
+    for ours, theirs in zip(found[:2], found[2:], strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("way", ["rl", "rl_branch"])
