@@ -98,7 +98,7 @@ def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> tuple[Row,
     first = seeds[0]
     scored = [score(routed, suite) for routed in seeds]
     measured = [_measure(routed, scores, suite, config) for routed, scores in zip(seeds, scored, strict=True)]
-    charged = (_accounting(first, config), Accounting.EVERY_CALL)
+    charged = (accounting_of(first, config), Accounting.EVERY_CALL)
     gains = np.mean(
         [[utility(s.correct, s.cost[way], first.scenario.alpha) for way in charged] for s in scored], axis=0
     )
@@ -134,7 +134,7 @@ def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> tuple[Row,
                 {"seed": routed.seed} | {name: m[name] for name in ("accuracy", "cost", "utility")}
                 for routed, m in zip(seeds, measured, strict=True)
             ],
-            "accounting": _accounting(first, config).value,
+            "accounting": accounting_of(first, config).value,
             "published_accuracy": published and published.accuracy,
             "published_cost": published and published.cost,
             "published_utility": published and published.utility,
@@ -147,14 +147,15 @@ def _row(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> tuple[Row,
     return replace(row, utility_seed_sd=spread, metrics=row.metrics | {"arena_score": arena}), gains
 
 
-def _accounting(routed: Routed, config: RunConfig) -> Accounting:
+def accounting_of(routed: Routed, config: RunConfig) -> Accounting:
+    """Return how a router is charged in a run."""
     return routed.router.accounting if config.accounting == "paper" else Accounting(config.accounting)
 
 
 def _measure(routed: Routed, scores: Scores, suite: Suite, config: RunConfig) -> dict[str, Any]:
     alpha, task = routed.scenario.alpha, suite.task[routed.rows]
     weights = query_weights(task, config.average)
-    cost = scores.cost[_accounting(routed, config)]
+    cost = scores.cost[accounting_of(routed, config)]
 
     def average(values: FloatArray) -> float:
         return float(weighted_mean(values, weights))

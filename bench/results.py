@@ -107,13 +107,17 @@ def write(
     row_plots.draw_agents(suite, directory / "figures")
 
 
-def write_alphas(directory: Path, suite: Suite, found: Sequence[Row], beside: Sequence[Row]) -> None:
-    """Write accuracy and cost of every router at the run's alphas and at those beside them, for the page's slider."""
+def write_alphas(
+    directory: Path, suite: Suite, found: Sequence[Row], beside: Sequence[Row], spread: pd.DataFrame
+) -> None:
+    """Write what the page's slider reads: accuracy and cost at the run's alphas and those beside them, and `spread`."""
     columns = ["router", "reference", "split", "alpha", "accuracy", "cost", "cost_final", "cost_every_call"]
     frame = pd.DataFrame([{name: getattr(row, name) for name in columns} for row in (*found, *beside)])
     frame = frame.sort_values(["split", "reference", "router", "alpha"], ignore_index=True)
     frame = frame.assign(suite=suite.manifest.name, outcomes=suite.manifest.kind)
     write_whole(directory / "alphas.csv", frame.to_csv(index=False, lineterminator="\n"))
+    told = spread.assign(suite=suite.manifest.name, outcomes=suite.manifest.kind)
+    write_whole(directory / "spread.csv", told.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def _json(content: Any) -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench import behaviour, results, show
+from bench import behaviour, results, show, spread
 from bench.audit import audit_run, audit_suite
 from bench.config import RunConfig, alphas
 from bench.engines.pool import ENGINES
@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         results.write(scratch, made, suite, config, routed, found, skipped)
         if beside:
             unranked = config.model_copy(update={"scenarios": config.between, "bootstrap": 0})
-            results.write_alphas(scratch, suite, found, rows(beside, suite, unranked))
+            sure = spread.table(everything if config.bootstrap else [], suite, config)
+            results.write_alphas(scratch, suite, found, rows(beside, suite, unranked), sure)
         build([scratch], [scratch / "index.html"])
     show.leaderboard(out, suite, config, found, skipped)
     if config.live is not None:

@@ -33,7 +33,7 @@ def with_intervals(rows: Sequence["Row"], gains: Gains, suite: Suite, config: Ru
     """
     told: dict[Key, dict[str, Any]] = {}
     for split in config.splits:
-        clusters = _clusters(suite, split)
+        clusters = clusters_of(suite, split)
         mine = [row for row in rows if row.split == split]
         if _lacking(suite, split, clusters) is not None or not mine:
             continue
@@ -92,7 +92,8 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _clusters(suite: Suite, split: Domain) -> Clusters:
+def clusters_of(suite: Suite, split: Domain) -> Clusters:
+    """Return the clusters of a split's test queries."""
     rows = suite.rows("test", split)
     return Clusters.of(suite.task[rows], suite.queries["cluster_id"].iloc[rows].to_numpy(dtype=object))
 
@@ -112,7 +113,7 @@ def about(suite: Suite, config: RunConfig) -> dict[str, Any] | None:
         return None
     by_split: dict[str, Any] = {}
     for split in config.splits:
-        clusters = _clusters(suite, split)
+        clusters = clusters_of(suite, split)
         counts = {"n_tasks": int(clusters.task.max()) + 1, "n_clusters": len(clusters.task)}
         by_split[split] = counts | {"lacking": _lacking(suite, split, clusters)}
     return {"resamples": config.bootstrap, "level": LEVEL, **METHOD, "splits": by_split}

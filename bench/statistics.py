@@ -139,19 +139,43 @@ def bootstrap(values: Floats, clusters: Clusters, average: Average, n_resamples:
     if len(clusters.alone()):
         raise InputError(f"{len(clusters.alone())} tasks have a single query or passage, so that no spread is known")
     rng, parts = np.random.default_rng(seed), clusters.parts()
-    table = np.column_stack([*(np.bincount(clusters.member, column) for column in values.T), clusters.size])
+    table = _sums(values, clusters)
     drawn = np.array([_draw(rng, _exact(table[part]), n_resamples) for part in parts])  # (T, B, C + 1)
+    resampled = _mean(drawn).mean(axis=0) if average == "macro" else _mean(drawn.sum(axis=0))
+    estimate, influence = _jackknife(table, clusters, average)
+    return Bootstrap(estimate, resampled, influence, clusters)
+
+
+def deviations(values: Floats, clusters: Clusters, average: Average) -> Floats:
+    """Return (m, C) shares of every cluster in the error of the means of `values` (n, C), linear in the values.
+
+    Sums over clusters of their products are the jackknife's variances and covariances of the means, which
+    `Bootstrap.p_values` tests with.
+    """
+    peers = clusters.peers[:, None].astype(np.float64)
+    found: Floats = _jackknife(_sums(values, clusters), clusters, average)[1] / np.sqrt(peers * (peers - 1.0))
+    return found
+
+
+def _sums(values: Floats, clusters: Clusters) -> Floats:
+    """Return (m, C + 1) sums of (n, C) values over the queries of each cluster, and how many queries they are."""
+    return np.column_stack([*(np.bincount(clusters.member, column) for column in values.T), clusters.size])
+
+
+def _jackknife(table: Floats, clusters: Clusters, average: Average) -> tuple[Floats, Floats]:
+    """Return the (C,) means of (m, C + 1) sums, and the (m, C) influence of every cluster on them."""
+    parts = clusters.parts()
     whole = np.array([np.sum(table[part], axis=0) for part in parts])  # (T, C + 1)
     if average == "macro":
         means, left = _mean(whole), whole[clusters.task] - table
-        estimate, resampled = means.mean(axis=0), _mean(drawn).mean(axis=0)
+        estimate = means.mean(axis=0)
         without = (_mean(left) - means[clusters.task]) / len(parts)  # up to a constant, which the influence is free of
     else:
         total = whole.sum(axis=0)
-        estimate, resampled, without = _mean(total), _mean(drawn.sum(axis=0)), _mean(total - table)
+        estimate, without = _mean(total), _mean(total - table)
     usual = np.array([without[part].mean(axis=0) for part in parts])
-    influence = (clusters.peers[:, None] - 1.0) * (usual[clusters.task] - without)
-    return Bootstrap(estimate, resampled, influence, clusters)
+    influence: Floats = (clusters.peers[:, None] - 1.0) * (usual[clusters.task] - without)
+    return estimate, influence
 
 
 def _mean(table: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench import spread
 from bench.frontier import pareto_optimal
 from bench.plots import row_kind
 from leaderboard import papers
@@ -68,6 +69,7 @@ def run(content: Mapping[str, Any]) -> Dict:
             for frontier in content["frontiers"]
         },
         "alphas": _beside(content),
+        "spread": _spread(content),
         "answer_rate": [
             {key: line[key] for key in ("checkpoint", "split", "scenario", "model", "answer_rate")}
             for line in content["answer_rate"]
@@ -85,3 +87,23 @@ def _beside(content: Mapping[str, Any]) -> Dict:
             point = [line["alpha"], line["accuracy"], cost]
             found.setdefault(line["split"], {}).setdefault(line["router"], []).append(point)
     return found
+
+
+def _spread(content: Mapping[str, Any]) -> Dict:
+    """Return, by split, for each alpha how sure utilities are, as `bench.spread` has it.
+
+    `decided` by router; the five moments `own` by router, and of differences in `pairs` as [router, other, moments].
+    """
+    found: Dict = {}
+    for line in content["spread"]:
+        at = found.setdefault(line["split"], {}).setdefault(line["alpha"], {"decided": {}, "own": {}, "pairs": []})
+        moments = [_significant(line[name]) for name in spread.COLUMNS]
+        if isinstance(line["other"], str):
+            at["pairs"].append([line["router"], line["other"], moments])
+        else:
+            at["decided"][line["router"]], at["own"][line["router"]] = line["decided"], moments
+    return {split: [{"alpha": alpha, **told} for alpha, told in sorted(by.items())] for split, by in found.items()}
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -182,8 +182,8 @@ def read(run: Path) -> dict[str, Any]:
     """Return what the page reads of a run directory; raises `InputError` where that cannot be.
 
     To the keys of `leaderboard.json` come `settings`, the routers' of `run.json`, or None where that file is not there,
-    and the records of two frames, none where they are not there: `answer_rate`, beside the figure of that name, and
-    `alphas`, accuracy and cost at alphas beside those of the rows.
+    and the records of three frames, none where they are not there: `answer_rate`, beside the figure of that name,
+    `alphas`, accuracy and cost at alphas beside those of the rows, and `spread`, how sure these are.
     """
     path = run / "leaderboard.json"
     if not path.is_file():
@@ -193,6 +193,7 @@ def read(run: Path) -> dict[str, Any]:
     found["settings"] = _parse(settings, _Settings) if settings.is_file() else None
     found["answer_rate"] = _frame(run / "figures" / f"{ANSWER_RATE}.csv")
     found["alphas"] = _frame(run / "alphas.csv")
+    found["spread"] = _frame(run / "spread.csv")
     return found
 
 

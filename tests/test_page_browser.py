@@ -1,12 +1,15 @@
 """The page in headless Chromium: what a reader can do with it, by mouse and by keyboard, without a network."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bench import run as bench_run
 from leaderboard.build import build
 from tests.pages import EVIL, a_row, built, save, some_results, some_rows
 
@@ -194,6 +197,36 @@ def test_between_the_alphas_of_the_run_routers_decide_as_they_did_there(browser:
     assert page.column("utility")["forc"] == ".620"
     page.slide(0.31)
     assert "forc and best_single decide here as at α = .3" in page.tab.locator("#alpha-note").inner_text()
+    assert page.is_quiet()
+
+
+def test_at_an_alpha_that_was_not_run_the_page_is_as_sure_as_a_run_there(browser: Any, tmp_path: Path) -> None:
+    """Real outcomes: intervals, ties and the difference to the best single model are those of a run at that alpha."""
+    given = ["--routers", "forc,knn,automix", "--split", "ood"]
+    assert bench_run.main([*given, "--scenario", "all", "--out", str(tmp_path / "run")]) == 0
+    assert bench_run.main([*given, "--alpha", "0.35", "--out", str(tmp_path / "there")]) == 0
+    there = {row["router"]: row for row in json.loads((tmp_path / "there" / "leaderboard.json").read_text())["rows"]}
+    page = Page(browser, tmp_path / "run" / "index.html", "#alpha=0.35")
+    groups = {name: group for name, group in page.column("group").items() if not there[name]["reference"]}
+    assert groups == {name: str(there[name]["rank_group"]) for name in groups}
+    assert len(set(groups.values())) > 1
+    spans = page.table().locator("td[data-key=utility] small, td small").all_inner_texts()
+    found = page.tab.evaluate("evaluate(shown, 0.35, 'own').map(r => [r.name, r.interval, r.overInterval, r.overP])")
+    for name, interval, over, p in found:
+        row = there[name]
+        limits = np.array([row["utility_low"], row["utility_high"]])
+        np.testing.assert_allclose(np.array(interval), limits, atol=0.1 * np.ptp(limits))
+        versus = row["versus_best_single"]
+        if versus is not None:
+            width = versus["high"] - versus["low"]
+            np.testing.assert_allclose(over, [versus["low"], versus["high"]], atol=0.1 * width)
+            assert p == pytest.approx(versus["p_holm"], rel=0.1, abs=0.002)
+    assert spans, "intervals are written out"
+    leader = min(groups, key=lambda name: there[name]["rank"])
+    assert leader in page.headline()
+    assert "more than the best single model" in page.headline()
+    page.slide(0.36)
+    assert set(page.column("group").values()) - {"–", ""}, "between two steps decisions are the nearest step's"
     assert page.is_quiet()
 
 

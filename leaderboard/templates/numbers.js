@@ -45,9 +45,71 @@ function pointsOf(panel, name) {
   return [...rows, ...(data.runs[panel.of].alphas[panel.split]?.[name] ?? [])].sort((a, b) => a[0] - b[0]);
 }
 
+// The half-width of a 95 % interval of a normal distribution, and P(|Z| ≥ z) (the complementary error function as Press
+// et al. approximate it in Numerical Recipes: to 1.2e-7 of it everywhere).
+const WIDE = 1.959964;
+function tails(z) {
+  const x = Math.abs(z) / Math.SQRT2;
+  const t = 1 / (1 + 0.5 * x);
+  const series = [1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277];
+  const sum = series.reduceRight((total, c) => total * t + c, 0) * t;
+  return t * Math.exp(-x * x - 1.26551223 + sum);
+}
+
+// How sure utilities are at an α beside those of the run, from variances by the jackknife: [of one, of a difference], each
+// a standard error or null. Nothing where a router decides here as at another α than the variances are of.
+function spreadAt(panel, alpha, charged) {
+  const known = data.runs[panel.of].spread?.[panel.split] ?? [];
+  if (!known.length || !["own", "every_call"].includes(charged)) return null;
+  const near = known.reduce((best, one) => (Math.abs(one.alpha - alpha) < Math.abs(best.alpha - alpha) - 1e-9 ? one : best));
+  const [c, v] = charged === "own" ? [1, 2] : [3, 4];
+  const error = (moments) => Math.sqrt(Math.max(moments[0] - 2 * alpha * moments[c] + alpha * alpha * moments[v], 0));
+  const pairs = new Map(near.pairs.map(([one, other, moments]) => [JSON.stringify([one, other].sort()), moments]));
+  const fits = (row) => row.name in near.own && (data.runs[panel.of].routers[row.name].exact || same(near.decided[row.name], row.decided));
+  return {
+    of: (row) => (fits(row) ? error(near.own[row.name]) : null),
+    between: (one, other) => {
+      const moments = pairs.get(JSON.stringify([one.name, other.name].sort()));
+      return moments && fits(one) && fits(other) ? error(moments) : null;
+    },
+  };
+}
+
+// Give the rows of a panel intervals, the difference to the best single model one too, and rank groups: 1 + how many are
+// significantly better, after Holm's correction over all pairs of ranked rows. Groups only where every pair is known.
+function makeSure(rows, sure) {
+  for (const row of rows) {
+    const error = row.utility === null ? null : sure.of(row);
+    row.interval = error ? [row.utility - WIDE * error, row.utility + WIDE * error] : null;
+  }
+  const ranked = rows.filter((row) => !row.reference && row.utility !== null);
+  const best = ranked.find((row) => row.name === "best_single");
+  const pairs = ranked.flatMap((one, i) => ranked.slice(i + 1).map((other) => compared(one, other, best, sure)));
+  if (pairs.some((pair) => pair.p === null)) return;
+  for (const row of ranked) row.group = 1;
+  let corrected = 0;
+  pairs.sort((a, b) => a.p - b.p).forEach((pair, i) => {
+    corrected = Math.min(Math.max(corrected, pair.p * (pairs.length - i)), 1);
+    if (corrected < 0.05) pair.worse.group += 1;
+    if (pair.versus) pair.versus.overP = corrected;
+  });
+}
+
+// Two ranked rows: the worse, the p-value of their difference, and `versus` whom, where one is the best single model.
+function compared(one, other, best, sure) {
+  const [apart, error] = [Math.abs(one.utility - other.utility), sure.between(one, other)];
+  const worse = one.utility < other.utility ? one : other;
+  const versus = one === best ? other : other === best ? one : null;
+  if (versus && error !== null) {
+    const over = versus.utility - best.utility;
+    versus.overInterval = [over - WIDE * error, over + WIDE * error];
+  }
+  return { worse, versus, p: error === null ? null : apart < 1e-9 ? 1 : error ? tails(apart / error) : 0 };
+}
+
 // Every row of a panel at any α, charged as `mode` says: "own" (as the run did), "final" or "every_call". Who does not
-// depend on α decides as ever; another as at the nearest α at which it was run (the lower of two). Intervals and rank
-// groups are known at the panel's α alone.
+// depend on α decides as ever; another as at the nearest α at which it was run (the lower of two). At the panel's α
+// intervals and rank groups are the run's, elsewhere those of `makeSure`.
 function evaluate(panel, alpha, mode) {
   const here = same(alpha, panel.alpha);
   const ranked = Object.values(panel.rows).filter((row) => !row.reference);
@@ -74,6 +136,8 @@ function evaluate(panel, alpha, mode) {
       exact: exact || same(decided, alpha),
     };
   });
+  const sure = here ? null : spreadAt(panel, alpha, charged);
+  if (sure) makeSure(found, sure);
   const of = (name) => found.find((row) => row.name === name)?.utility ?? null;
   const [best, oracle] = [of("best_single"), of("oracle")];
   for (const row of found) {
@@ -100,11 +164,15 @@ function sentence(panel, rows, alpha) {
   if (!ranked.length) return "No router is ranked here.";
   const leader = ranked[0];
   const where = `on ${data.runs[panel.of].suite}, ${SPLITS[panel.split] ?? panel.split} at ${alphaLabel(alpha)}`;
-  const over = leader.over === null ? "" : `, ${signed(leader.over)} over the best single model`;
-  const none = leader.name === "best_single" ? ", and no router beats it" : "";
   const tested = leader.group !== null;
+  const sure = leader.overInterval ? `, interval ${signed(leader.overInterval[0])} to ${signed(leader.overInterval[1])}` : "";
+  const significant = leader.overP === undefined ? "" : leader.overP < 0.05 ? "significantly " : "not significantly ";
+  const more = significant ? `${significant}more than the best single model (${signed(leader.over)}${sure})` : `${signed(leader.over)} over the best single model`;
+  const over = leader.over === null ? "" : `, ${more}`;
+  const none = leader.name !== "best_single" ? "" : tested ? ", and no router is shown to beat it" : ", and no router beats it";
   const tied = ranked.filter((row) => (tested ? row.group : row.rank) === 1).map((row) => row.name);
-  const told = `utility ${decimal(leader.utility)}${over}${none}`;
+  const interval = leader.interval ? ` (95 % interval ${decimal(leader.interval[0])} to ${decimal(leader.interval[1])})` : "";
+  const told = `utility ${decimal(leader.utility)}${interval}${over}${none}`;
   if (tested && tied.length > 1) {
     return `A tie ${where}: nobody is significantly better than ${join(tied)}. ${leader.name} is highest: ${told}.`;
   }

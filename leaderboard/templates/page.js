@@ -66,14 +66,16 @@ function decisions(rows) {
     const names = inexact.filter((row) => row.decided === alpha).map((row) => row.name);
     return `${join(names)} ${names.length > 1 ? "decide" : "decides"} here as at ${alphaLabel(alpha)}, the nearest at which that is known.`;
   });
-  return [...told, `The others are exact. All are, with intervals, in a run with --alpha ${state.alpha}.`];
+  return [...told, `The others are exact. All are in a run with --alpha ${state.alpha}.`];
 }
 
 function tell(rows, asBuilt, mode) {
   const [headline, note] = document.querySelectorAll("#answer p");
   const notes = [];
   if (!same(state.alpha, shown.alpha)) {
-    notes.push(`How sure is that? There are intervals at the α of the run alone. At ${alphaLabel(shown.alpha)}, the nearest: ${shown.headline}`);
+    const tested = rows.some((row) => row.group !== null);
+    if (tested) notes.push("Intervals, ties and differences here are a normal distribution’s, by the jackknife; at the α of the run they are bootstrapped.");
+    else notes.push(`How sure is that? Not known for every router here. At ${alphaLabel(shown.alpha)}, the nearest: ${shown.headline}`);
     notes.push(...decisions(rows));
   }
   if (mode !== "own") notes.push("Costs of easy and hard queries, by task, and p-values are known under the run’s own accounting alone.");
