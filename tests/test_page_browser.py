@@ -210,7 +210,6 @@ def test_at_an_alpha_that_was_not_run_the_page_is_as_sure_as_a_run_there(browser
     groups = {name: group for name, group in page.column("group").items() if not there[name]["reference"]}
     assert groups == {name: str(there[name]["rank_group"]) for name in groups}
     assert len(set(groups.values())) > 1
-    spans = page.table().locator("td[data-key=utility] small, td small").all_inner_texts()
     found = page.tab.evaluate("evaluate(shown, 0.35, 'own').map(r => [r.name, r.interval, r.overInterval, r.overP])")
     for name, interval, over, p in found:
         row = there[name]
@@ -221,10 +220,17 @@ def test_at_an_alpha_that_was_not_run_the_page_is_as_sure_as_a_run_there(browser
             width = versus["high"] - versus["low"]
             np.testing.assert_allclose(over, [versus["low"], versus["high"]], atol=0.1 * width)
             assert p == pytest.approx(versus["p_holm"], rel=0.1, abs=0.002)
-    assert spans, "intervals are written out"
     leader = min(groups, key=lambda name: there[name]["rank"])
     assert leader in page.headline()
     assert "more than the best single model" in page.headline()
+    page.plots()
+    boxes = page.tab.locator("#plot-frontier .annotation-text").evaluate_all(
+        "all => all.map(a => a.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
+    )
+    assert len(boxes) > 6
+    for i, one in enumerate(boxes):
+        for other in boxes[:i]:
+            assert one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3], "names overlap"
     page.slide(0.36)
     assert set(page.column("group").values()) - {"–", ""}, "between two steps decisions are the nearest step's"
     assert page.is_quiet()
@@ -314,3 +320,26 @@ def test_everyone_can_read_it(browser: Any, page_file: Path, scheme: str, width:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.tab.screenshot(path=SCREENSHOTS / f"page-{scheme}-{width}.png", full_page=True)
     assert page.is_quiet()
+
+
+def test_every_view_leaves_a_screenshot(browser: Any, page_file: Path, tmp_path: Path) -> None:
+    """Every scenario and split, another α, another accounting, a row's details, two runs, and without scripts."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page, seen = Page(browser, page_file), set[bytes]()
+
+    def shoot(name: str, view: Page) -> None:
+        view.tab.screenshot(path=SCREENSHOTS / f"view-{name}.png", full_page=True)
+        seen.add((SCREENSHOTS / f"view-{name}.png").read_bytes())
+
+    views = {f"{alpha}-{split}": f"#alpha={alpha}&split={split}" for alpha in (0.5, 0.8) for split in ("id", "ood")}
+    views |= {"any-alpha": "#alpha=0.35", "every-call": "#accounting=every_call", "details": "#open=knn"}
+    for name, fragment in views.items():
+        page.tab.goto("about:blank")
+        page.tab.goto(page.url + fragment)
+        page.plots()
+        shoot(name, page)
+    runs = [save(tmp_path / name, four_panels()) for name in ("a", "b")]
+    build(runs, [tmp_path / "two.html"])
+    shoot("two-runs", Page(browser, tmp_path / "two.html"))
+    shoot("without-scripts", Page(browser, page_file, java_script_enabled=False))
+    assert len(seen) == len(views) + 2, "each view looks another way"

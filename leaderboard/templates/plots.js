@@ -68,6 +68,25 @@ function hull(points) {
   return found;
 }
 
+// Labels [{x, y, text, size, color}] as annotations, each at the first place around its point where it meets no point and
+// no label before it. `frame` says how many pixels wide and high the plot is, and which x and y it shows.
+const AROUND = [[0, -1], [0, 1], [1, 0], [-1, 0], [1, -1], [-1, -1], [1, 1], [-1, 1]];
+function annotate(labels, frame) {
+  const at = (value, [low, high], length) => ((value - low) / (high - low)) * length;
+  const spots = labels.map(({ x, y }) => [at(x, frame.x, frame.width), frame.height - at(y, frame.y, frame.height)]);
+  const taken = spots.map(([x, y]) => [x - 6, y - 6, x + 6, y + 6]);
+  const free = (box) => box[0] > -50 && box[2] < frame.width + 10 && box[1] > 0 && box[3] < frame.height
+    && taken.every((other) => box[2] < other[0] || other[2] < box[0] || box[3] < other[1] || other[3] < box[1]);
+  return labels.map(({ x, y, text, size, color }, i) => {
+    const [wide, high] = [0.29 * size * text.length + 3, 0.6 * size + 1];
+    const places = [0, 12, 26, 42, 60, 80].flatMap((far) => AROUND.map(([dx, dy]) => [dx * (wide + 9 + far), dy * (high + 9 + far)]));
+    const boxed = ([dx, dy]) => [spots[i][0] + dx - wide, spots[i][1] + dy - high, spots[i][0] + dx + wide, spots[i][1] + dy + high];
+    const [ax, ay] = places.find((place) => free(boxed(place))) ?? places[0];
+    taken.push(boxed([ax, ay]));
+    return { x, y, text, ax, ay, showarrow: true, arrowhead: 0, arrowwidth: 0.6, arrowcolor: css("--muted"), standoff: 5, font: { size, color } };
+  });
+}
+
 function frontierPlot(panel, rows, alpha) {
   const known = rows.filter((row) => row.utility !== null);
   const ranked = known.filter((row) => !row.reference);
@@ -99,6 +118,7 @@ function frontierPlot(panel, rows, alpha) {
     const together = known.filter((other) => spot(other) === spot(row));
     return together[0] === row ? [...new Set(together.map((other) => plain(other.name)))].join(" = ") : "";
   };
+  const labels = [];
   for (const [name, group, reference] of [["routers; bars: interval of utility", ranked, false], ["reference rows", known.filter((row) => row.reference), true]]) {
     const looks = group.map((row) => look(panel, row.name));
     const lows = group.map((row) => (row.interval ? row.utility - row.interval[0] : 0));
@@ -107,18 +127,22 @@ function frontierPlot(panel, rows, alpha) {
       x: group.map((row) => row.cost),
       y: group.map((row) => row.accuracy),
       name,
-      mode: "markers+text",
-      text: group.map(label),
-      textposition: group.map((_, i) => ["top center", "bottom center", "middle right", "middle left"][i % 4]),
-      textfont: { size: reference ? 9 : 11, color: reference ? css("--muted") : css("--ink") },
+      mode: "markers",
       hovertext: group.map(hover),
       hoverinfo: "text",
       marker: { size: reference ? 7 : 10, color: looks.map((l) => l.color), symbol: looks.map((l) => l.symbol) },
       ...(reference ? {} : { error_y: { type: "data", array: highs, arrayminus: lows, thickness: 1, width: 3, color: css("--muted") } }),
       cliponaxis: false,
     });
+    const font = { size: reference ? 9 : 11, color: reference ? css("--muted") : css("--ink") };
+    for (const row of group.filter(label)) labels.push({ x: row.cost, y: row.accuracy, text: label(row), ...font });
   }
-  draw("frontier", known.length ? traces : [], layout("cost of a query", "accuracy", { height: 520, xaxis: { rangemode: "tozero" } }));
+  const [lowest, highest] = [Math.min, Math.max].map((most) => most(...known.map((row) => row.accuracy)));
+  const pad = 0.12 * (highest - lowest || 1);
+  const shown = { x: [-0.03 * (right || 1), 1.06 * (right || 1)], y: [lowest - pad, highest + pad] };
+  const frame = { ...shown, width: document.getElementById("plots").clientWidth - 72, height: 430 };
+  const axes = { xaxis: { range: shown.x }, yaxis: { range: shown.y }, annotations: annotate(labels, frame) };
+  draw("frontier", known.length ? traces : [], layout("cost of a query", "accuracy", { height: 520, ...axes }));
 }
 
 function strataPlot(panel) {
