@@ -1,10 +1,11 @@
 """How well agents know themselves, and what it would be worth to know oneself better or worse."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench import simulate
 from bench.analyses import BALANCE_NAME, Lines, checkpoints, config, macro, parts
@@ -12,7 +13,9 @@ from bench.evaluate import evaluate, score, unusable
 from bench.replay import query_view, training_view
 from bench.world import CLASSIFIED, Facts
 from routers.base import Accounting, BoolArray, FloatArray, PredictiveRouter
+from routers.disrouter.checkpoint import TRAINED
 from routers.registry import built_in
+from tasks import storage
 from tasks.errors import InputError
 from tasks.scenarios import BALANCE, SCENARIOS, utility
 from tasks.suite import SOLVED, Rows, Suite
@@ -122,54 +125,85 @@ def _with_table_5(lines: Lines, suite: Suite) -> Lines:
     return lines
 
 
-def awareness_noise(suite: Suite, noises: Sequence[float] = NOISES) -> pd.DataFrame:
+def awareness_noise(
+    suite: Suite, noises: Sequence[float] = NOISES, measured: Mapping[str, float] | None = None
+) -> pd.DataFrame:
     """Return the cascade's utility by the noise with which simulated agents see their own margin, in every scenario.
 
     Everything but the noise is that of the rl agents, whose own level, that of the paper's Table 5, is among the
-    noises (`level`). `self_assessment` is Table 5's accuracy at that noise, a mean over models; `of_table_5` that of
-    the model of Table 5. `published` is the utility in the paper of a pool and scenario.
+    noises (`level`). So are the `measured` levels, by name, of other agents: each stands at the noise that leaves the
+    simulated agents, in-domain and between those of `noises`, as good a self-assessment; one that none of these leaves
+    is left out. `self_assessment` is Table 5's accuracy at that noise, a mean over models; `of_table_5` that of the
+    model of Table 5. `published` is the utility in the paper of a pool and scenario.
     """
     if suite.manifest.kind != "simulated":
         raise InputError("agents can be drawn again at another noise in a simulated suite only")
     own = suite.manifest.parameters.get("noise_agent_rl")
+    levels = {} if own is None else {float(own): "Table 5"}
+    lines = [line for noise in sorted({*noises, *levels}) for line in _at_noise(suite, noise)]
+    curve = pd.DataFrame(lines).query("split == 'id'").drop_duplicates("noise").sort_values("self_assessment")
+    for name, accuracy in (measured or {}).items():
+        if curve["self_assessment"].iloc[0] <= accuracy <= curve["self_assessment"].iloc[-1]:
+            noise = float(np.interp(accuracy, curve["self_assessment"], curve["noise"]))
+            levels[noise] = name
+            lines += _at_noise(suite, noise)
+    lines.sort(key=lambda line: (line["split"], list(SCENARIOS).index(line["scenario"]), line["noise"]))
+    frame = pd.DataFrame(lines)
+    frame.insert(3, "level", pd.Series([levels.get(noise) for noise in frame["noise"]], dtype=object))
+    return frame
+
+
+def _at_noise(suite: Suite, noise: float) -> Lines:
+    """Return the lines of one noise: what the cascade reaches, and how well its agents know themselves."""
     published = {
         (p.split, p.scenario): p.utility
         for p in suite.manifest.published
         if p.router == "disrouter_rl" and set(p.pool) == set(suite.pool.names)
     }
     spec = built_in()["disrouter_rl"]
+    drawn = {("rl", scenario): table for scenario, table in simulate.redraw_agents(suite, noise).items()}
+    noisy = replace(suite, self_routes=drawn)
+    known = {split: _known(noisy, rows) for split, rows in parts(suite).items()}
     lines: Lines = []
-    for noise in sorted({*noises, *([] if own is None else [float(own)])}):
-        drawn = {("rl", scenario): table for scenario, table in simulate.redraw_agents(suite, noise).items()}
-        noisy = replace(suite, self_routes=drawn)
-        known = {split: _known(noisy, rows) for split, rows in parts(suite).items()}
-        for routed in evaluate(noisy, noisy, [(spec, spec.build())], config(noisy, tuple(SCENARIOS.values()))):
-            scores, task = score(routed, noisy), suite.task[routed.rows]
-            accuracy, cost = macro(scores.correct, task), macro(scores.cost[Accounting.FINAL], task)
-            scenario = str(routed.scenario.name)
-            lines.append(
-                {
-                    "split": routed.split,
-                    "scenario": scenario,
-                    "noise": noise,
-                    "level": "Table 5" if noise == own else None,
-                    "accuracy": accuracy,
-                    "cost": cost,
-                    "utility": utility(accuracy, cost, routed.scenario.alpha),
-                    "published": published.get((routed.split, scenario)),
-                }
-                | known[routed.split]
+    for routed in evaluate(noisy, noisy, [(spec, spec.build())], config(noisy, tuple(SCENARIOS.values()))):
+        scores, task = score(routed, noisy), suite.task[routed.rows]
+        accuracy, cost = macro(scores.correct, task), macro(scores.cost[Accounting.FINAL], task)
+        scenario = str(routed.scenario.name)
+        told = {"split": routed.split, "scenario": scenario, "noise": noise, "accuracy": accuracy, "cost": cost}
+        told |= {"utility": utility(accuracy, cost, routed.scenario.alpha)}
+        lines.append(told | {"published": published.get((routed.split, scenario))} | known[routed.split])
+    return lines
+
+
+def trained_levels(name: str = "pocket") -> dict[str, float]:
+    """Return how well the trained agents of a shipped suite know themselves: Table 5's accuracy, by their name.
+
+    In balance and in-domain, a mean over models. Nothing where the suite does not ship, or without trained agents.
+    """
+    if not (storage.SHIPPED / name / "suite.json").is_file():
+        return {}
+    suite = storage.load(storage.SHIPPED / name)
+    rows, found = suite.rows("test", "id"), {}
+    for checkpoint in TRAINED:
+        table = suite.self_routes.get((checkpoint, BALANCE_NAME))
+        if table is not None:
+            found[f"{checkpoint} on {name}"] = float(
+                np.nanmean(list(_assessments(suite, table["rejected"], rows).values()))
             )
-    lines.sort(key=lambda line: (line["split"], list(SCENARIOS).index(line["scenario"])))
-    return pd.DataFrame(lines)
+    return found
 
 
 def _known(suite: Suite, rows: Rows) -> dict[str, float]:
     """Return Table 5's accuracy of the rl agents in balance: its mean over models, and that of the table's model."""
-    says = suite.self_routes["rl", BALANCE_NAME]["rejected"][rows]
-    found = {
-        name: balanced_scores(says[:, model] == 0, suite.correct[rows, model] >= SOLVED)[0]
-        for model, name in enumerate(suite.pool.names)
-        if (says[:, model] >= 0).all()
-    }
+    found = _assessments(suite, suite.self_routes["rl", BALANCE_NAME]["rejected"], rows)
     return {"self_assessment": float(np.nanmean(list(found.values()))), "of_table_5": found[CLASSIFIED]}
+
+
+def _assessments(suite: Suite, rejected: NDArray[np.int8], rows: Rows) -> dict[str, float]:
+    """Return Table 5's accuracy of every model whose agent was asked about all `rows`; `rejected` is (n, K)."""
+    said = rejected[rows]
+    return {
+        name: balanced_scores(said[:, model] == 0, suite.correct[rows, model] >= SOLVED)[0]
+        for model, name in enumerate(suite.pool.names)
+        if (said[:, model] >= 0).all()
+    }

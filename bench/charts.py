@@ -146,7 +146,7 @@ def threshold_curve(frame: pd.DataFrame, about: About) -> "Figure":
 def awareness_noise(frame: pd.DataFrame, about: About) -> "Figure":
     """Draw the cascade's utility over the agents' noise; above the axes the self-assessment that the noise leaves.
 
-    Dashes are the published utilities, the dotted line the noise of Table 5's level.
+    Dashes are the published utilities, dotted lines the noise of Table 5's level and of measured ones.
     """
     import seaborn as sns
 
@@ -158,10 +158,11 @@ def awareness_noise(frame: pd.DataFrame, about: About) -> "Figure":
         axes.set_xscale("log")
         for scenario, published in part.groupby("scenario", sort=False)["published"].first().dropna().items():
             axes.axhline(published, color=look["palette"][scenario], linestyle="--", linewidth=0.9)
-        for noise in part.loc[part["level"].notna(), "noise"].unique():
+        marked = part[part["level"].notna()].drop_duplicates("noise")
+        for row, (noise, level) in enumerate(zip(marked["noise"], marked["level"], strict=True)):
             axes.axvline(noise, color=plots.INK, linestyle=":", linewidth=0.9)
             place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            axes.annotate("Table 5", (noise, 0.0), (3, 4), size=7, color=plots.INK, **place)
+            axes.annotate(level, (noise, 0.0), (3, 4 + 9 * row), size=7, color=plots.INK, **place)
         levels = _apart(part.drop_duplicates("noise").sort_values("noise"))
         below = axes.secondary_xaxis(-0.28)
         for axis, values in ((axes, levels["noise"]), (below, levels["self_assessment"])):

@@ -252,6 +252,23 @@ def test_less_noise_is_more_awareness_and_more_utility(simulated: Suite) -> None
         assert ours.loc[row.scenario, "published"] == row.published_utility
 
 
+def test_measured_levels_stand_at_the_noise_that_leaves_as_much(simulated: Suite) -> None:
+    frame = awareness.awareness_noise(simulated, (0.05, 0.5, 3.0), {"ours": 0.7, "too good": 1.01})
+    assert set(frame["level"].dropna()) == {"Table 5", "ours"}
+    at = frame[(frame["level"] == "ours") & (frame["split"] == "id")]
+    assert at["scenario"].nunique() == len(at) == 3
+    np.testing.assert_allclose(at["self_assessment"], 0.7, atol=0.05)
+    assert 0.5 < at["noise"].iloc[0] < 3.0
+
+
+def test_the_levels_of_shipped_agents_are_those_of_the_analysis_of_their_suite() -> None:
+    assert awareness.trained_levels("no such suite") == {}
+    found = awareness.trained_levels("pocket")
+    frame = awareness.self_assessment(storage.load(storage.located("pocket"))).query("split == 'id'")
+    means = frame[frame["model"] == awareness.MEAN].set_index("classifier")["accuracy"]
+    assert found == {f"{c} on pocket": pytest.approx(means[c]) for c in ("sft", "rl") if c in means}
+
+
 @pytest.mark.parametrize("change", ["subset", "parameters", "outcomes"])
 def test_only_what_was_drawn_here_can_be_drawn_again(simulated: Suite, change: str) -> None:
     suite = {
