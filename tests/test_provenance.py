@@ -46,10 +46,20 @@ def test_a_models_hash_is_that_of_its_files_and_names(folder: Path, tmp_path: Pa
 
 def test_a_hash_is_computed_once_and_outlives_the_folder(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     first = provenance.model_sha256(tmp_path / "r", entry(folder), "vllm")
-    monkeypatch.setattr(provenance, "directory_hash", None)
+    monkeypatch.setattr(provenance, "folder_sha256", None)
     assert provenance.model_sha256(tmp_path / "r", entry(folder), "vllm") == first
     folder.rename(folder.with_name("gone"))
     assert provenance.model_sha256(tmp_path / "r", entry(folder), "vllm") == first
+
+
+def test_the_version_that_wrote_a_folder_is_no_part_of_the_hash(folder: Path, tmp_path: Path) -> None:
+    """The same weights, converted on another machine, are the same model; another setting is another one."""
+    found = []
+    for version, heads in (("5.19.0", 9), ("5.23.0", 9), ("5.23.0", 8)):
+        told = {"num_attention_heads": heads, "transformers_version": version, "vocab_size": 7}
+        (folder / "config.json").write_text(json.dumps(told, indent=2))
+        found.append(provenance.folder_sha256(folder, ["config.json", "model.safetensors"]))
+    assert found[0] == found[1] != found[2]
 
 
 def test_other_weights_in_the_same_folder_are_refused(folder: Path, tmp_path: Path) -> None:
