@@ -52,20 +52,22 @@ def _of_split(routed: Sequence[Routed], suite: Suite, config: RunConfig, split: 
         by_router[one.spec.name][one.scenario.alpha].append(one)
     names = sorted(by_router)
     ranked = {name for name in names if not next(iter(by_router[name].values()))[0].spec.reference}
-    points = [(name, alpha) for name in names for alpha in by_router[name]]
-    means = np.stack([_gains(by_router[name][alpha], suite, config) for name, alpha in points], axis=1)  # (3, P, n)
-    clusters = clusters_of(suite, split)
-    errors = np.stack([deviations(part.T, clusters, config.average) for part in means])  # (3, m, P)
-    found: list[dict[str, Any]] = []
+    clusters, found = clusters_of(suite, split), list[dict[str, Any]]()
+    errors: dict[tuple[str, float], FloatArray] = {}
     for alpha in sorted({one.scenario.alpha for one in routed}):
         decided = {name: _decided(by_router[name], alpha) for name in names}
-        places = [points.index((name, decided[name])) for name in names]
-        told = _moments(errors[:, :, places])
+        before, errors = errors, {}  # those of one alpha are all that is kept
+        for name, at in decided.items():
+            if (known := before.get((name, at))) is None:
+                gains = _gains(by_router[name][at], suite, config).astype(np.float64)
+                known = deviations(gains.T, clusters, config.average)
+            errors[name, at] = known
+        told = _moments(np.stack(list(errors.values()), axis=-1))
         for i, name in enumerate(names):
             for j, other in enumerate(names[: i + 1]):
                 if i == j or {name, other} <= ranked:
-                    known = {"split": split, "alpha": alpha, "router": name, "other": other if i != j else ""}
-                    found.append(known | {"decided": decided[name]} | dict(zip(COLUMNS, told[:, i, j], strict=True)))
+                    key = {"split": split, "alpha": alpha, "router": name, "other": other if i != j else ""}
+                    found.append(key | {"decided": decided[name]} | dict(zip(COLUMNS, told[:, i, j], strict=True)))
     return found
 
 
@@ -87,9 +89,9 @@ def _gains(seeds: Sequence[Routed], suite: Suite, config: RunConfig) -> FloatArr
 def _moments(errors: FloatArray) -> FloatArray:
     """Return (5, R, R) `COLUMNS` of differences between R routers, on the diagonal those of their own utilities.
 
-    `errors` is (3, m, R): deviations of accuracy, cost, and cost of every call.
+    `errors` is (m, 3, R): deviations of accuracy, cost, and cost of every call.
     """
-    accuracy, cost, every_call = errors
+    accuracy, cost, every_call = errors[:, 0], errors[:, 1], errors[:, 2]
 
     def of(one: FloatArray, two: FloatArray) -> FloatArray:
         products = one.T @ two

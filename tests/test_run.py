@@ -106,13 +106,14 @@ def test_a_run_writes_what_it_promises(bench: Any, tmp_path: Path, simulated_dir
         "leaderboard.json",
         "leaderboard.csv",
         "alphas.csv",
+        "spread.csv",
         "figures",
         "index.html",
     }
     assert {p.suffix for p in (out / "figures").iterdir()} >= {".png", ".svg"}
     beside = pd.read_csv(out / "alphas.csv").groupby("router")["alpha"].nunique()
     assert beside[["forc", "best_single", "routellm"]].tolist() == [21, 21, 3], "routellm ignores alpha"
-    for table in (out / "leaderboard.csv", out / "alphas.csv", *(out / "figures").glob("*.csv")):
+    for table in (*out.glob("*.csv"), *(out / "figures").glob("*.csv")):
         assert all(",simulated" in line for line in table.read_text().splitlines()[1:]), table
     suite = storage.load(simulated_dir)
     decisions, calls = (pq.read_table(out / f"{name}.parquet").to_pandas() for name in ("decisions", "calls"))

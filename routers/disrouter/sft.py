@@ -19,7 +19,7 @@ def trainer(recipe: Recipe, model: Any, tokenizer: Any, examples: Examples, work
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    class OfCompletions(SFTTrainer):
+    class OfCompletions(SFTTrainer):  # type: ignore[misc]  # which has no types
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
