@@ -231,8 +231,9 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     add(
         "--tasks",
         required=True,
-        metavar="graded|A,B",
-        help=f"graded: all our own families; or some of {', '.join([*graded.FAMILIES, *catalog.DATA_SETS])}",
+        metavar="graded|public|A,B",
+        help="graded: all our own families; public: all the paper's data sets; or some of "
+        f"{', '.join([*graded.FAMILIES, *catalog.DATA_SETS])}",
     )
     add(
         "--data-dir",
@@ -286,7 +287,8 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     args.stages = [one_of("stage", name.strip(), STAGES) for name in args.stages.split(",")]
     args.stages.sort(key=STAGES.index)
     args.models = None if args.models is None else [name.strip() for name in args.models.split(",")]
-    args.tasks = list(graded.FAMILIES) if args.tasks == "graded" else [name.strip() for name in args.tasks.split(",")]
+    every = {"graded": list(graded.FAMILIES), "public": list(catalog.DATA_SETS)}
+    args.tasks = every.get(args.tasks) or [name.strip() for name in args.tasks.split(",")]
     for name in ("n_votes", "n_samples", "max_tokens", "chunk", "batch_size", "loaded"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}, but must be at least 1")

@@ -28,7 +28,7 @@ from bench.engines.pool import Engines, Pool, PoolEntry
 from bench.items import items, tasks_of
 from bench.raw import RawReplies, open_raw
 from routers import encoders
-from tasks import storage
+from tasks import catalog, graded, storage
 from tasks.errors import InputError
 from tests.fake_engine import FakeEngine
 
@@ -453,6 +453,22 @@ def test_a_plan_asks_nothing(tmp_path: Path, capsys: Any) -> None:
     assert "answers · " in said
     assert "in all" in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "known"), [("graded", graded.FAMILIES), ("public", catalog.DATA_SETS)])
+def test_tasks_have_a_name_together(name: str, known: Any, tmp_path: Path) -> None:
+    args = collecting._arguments(["--tasks", name, "--pool", "x", "--engine", "vllm", "--out", str(tmp_path)])
+    assert args.tasks == list(known)
+    assert len(args.tasks) == 10
+
+
+def test_some_models_of_a_pool_can_be_asked_alone(collector: Any) -> None:
+    """So that machines share the work: each asks its models, and raw folders are put together."""
+    with pytest.raises(InputError, match=r"adder-4 has not answered 35 of 35"):
+        collector(*SMALL, "--models", "adder-2")
+    assert collector(*SMALL, "--models", "adder-4,adder-7", "--stages", "answers").directory.joinpath("suite").is_dir()
+    with pytest.raises(InputError, match="did you mean 'adder-7'"):
+        collector(*SMALL, "--models", "adder-6")
 
 
 def test_public_questions_keep_their_texts_to_themselves(tmp_path: Path) -> None:
