@@ -2,16 +2,21 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench import spread
 from tasks.errors import InputError
 
 SCHEMA = 1
 ANSWER_RATE = "answer_rate"
+_ANSWER_RATE = ("checkpoint", "split", "scenario", "model", "answer_rate")
+_ALPHAS = ("router", "split", "alpha", "accuracy", "cost", "cost_final", "cost_every_call")
+_SPREAD = ("split", "alpha", "router", "other", "decided", *spread.COLUMNS)
 
 
 class _Record(BaseModel):
@@ -191,19 +196,22 @@ def read(run: Path) -> dict[str, Any]:
     found = _parse(path, _Results)
     settings = run / "run.json"
     found["settings"] = _parse(settings, _Settings) if settings.is_file() else None
-    found["answer_rate"] = _frame(run / "figures" / f"{ANSWER_RATE}.csv")
-    found["alphas"] = _frame(run / "alphas.csv")
-    found["spread"] = _frame(run / "spread.csv")
+    found["answer_rate"] = _frame(run / "figures" / f"{ANSWER_RATE}.csv", _ANSWER_RATE)
+    found["alphas"] = _frame(run / "alphas.csv", _ALPHAS)
+    found["spread"] = _frame(run / "spread.csv", _SPREAD)
     return found
 
 
-def _frame(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a frame; none where it is not there."""
+def _frame(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the records of a frame, which has `columns`; none where it is not there."""
     try:
         # a router may be called "nan" or "null"
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.is_file() else pd.DataFrame()
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a table: {' '.join(str(error).split())[:160]}") from None
+    lacking = [name for name in columns if name not in frame]
+    if lacking and path.is_file():
+        raise InputError(f"{path} lacks the column {lacking[0]}; run bench.run again, or remove the file")
     return [{str(key): value for key, value in record.items()} for record in frame.to_dict("records")]
 
 

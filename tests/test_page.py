@@ -345,6 +345,14 @@ def test_a_damaged_frame_is_said(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["alphas.csv", "spread.csv"])
+def test_a_frame_without_a_column_is_said(name: str, tmp_path: Path) -> None:
+    save(tmp_path, some_results())
+    (tmp_path / name).write_text("router,split\nknn,id\n")
+    with pytest.raises(InputError, match=rf"{name} lacks the column alpha; run bench\.run again"):
+        read(tmp_path)
+
+
 def test_a_directory_that_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a run: it holds no leaderboard\.json"):
         page.main([str(tmp_path)])

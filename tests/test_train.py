@@ -275,6 +275,20 @@ def test_the_loss_of_completions_is_that_of_trl(world: Path, tmp_path: Path) -> 
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_what_meets_the_vocabulary_lies_in_one_piece(world: Path) -> None:
+    """Else a CPU copies the vocabulary for every row; the logits are the same."""
+    import torch
+
+    recipe = Recipe(stage="rl", learning_rate=1e-3, batch_size=3, dtype="float32")
+    model, _ = training.open_model(recipe, str(world / "models" / "a"))
+    seen: list[bool] = []
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].is_contiguous()))
+    rows = torch.arange(12).reshape(2, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(model(rows, logits_to_keep=2).logits, model(rows).logits[:, -2:])
+    assert seen == [True, True]
+
+
 @pytest.mark.parametrize("way", ["rl", "rl_branch"])
 def test_rl_moves_every_scenario_in_the_right_direction(world: Path, agents: dict[str, Path], way: str) -> None:
     before, after = (_rates(agents[name], _texts(world)) for name in ("sft", way))

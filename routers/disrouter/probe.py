@@ -88,10 +88,7 @@ def first_decision(
     """
     import torch
 
-    width = inputs["input_ids"].shape[1]
-    # named by their places, they come in one piece: for a slice, a CPU multiplies row by row with the whole vocabulary
-    places = torch.arange(width - len(ending) - 1, width - 1, device=inputs["input_ids"].device)
-    logits = model(**inputs, logits_to_keep=places).logits.float()
+    logits = model(**inputs, logits_to_keep=len(ending) + 1).logits[:, :-1].float()
     told = torch.log_softmax(logits, dim=-1)
     said = inputs["input_ids"][:, -len(ending) :]
     log_pi = told.gather(-1, said.unsqueeze(-1)).squeeze(-1).sum(-1)
