@@ -107,8 +107,8 @@ def open_model(recipe: Recipe, start: str) -> tuple[Any, Any]:
     An update of the size of the paper's learning rate would be rounded away in bfloat16.
     """
     model, tokenizer = load(start, recipe.dtype if recipe.lora_rank else "float32")
-    # Of some places alone, what the vocabulary is multiplied with lies in pieces; a CPU then copies the whole vocabulary
-    # once for every row, which takes a third of a step of RL and most of measuring answer rates.
+    # Of some places alone, what the vocabulary is multiplied with lies in pieces; a CPU then copies the vocabulary for
+    # every row, which took a third of a step of RL and most of measuring answer rates.
     model.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
     return model, tokenizer
 
