@@ -253,7 +253,7 @@ def _provenance(
         }
         for stage, of_stage in said.items()
     }
-    decided = {stage: of_stage for stage in AGENTS if (of_stage := _decisions(models, items, said[stage]))}
+    decided: dict[str, dict[str, Any]] = {stage: _decisions(models, items, said[stage]) for stage in AGENTS}
     if recording.known is not None:
         before = provenance.Provenance.model_validate(recording.known.manifest.provenance)
         asked, decided = _added(before.calls, asked), _added(before.decisions, decided, _summed)
@@ -269,7 +269,7 @@ def _provenance(
             for model, counted in asked.get("votes", {}).items()
             if counted.replies
         },
-        decisions=decided,
+        decisions={stage: of_stage for stage, of_stage in decided.items() if of_stage},
         agents={
             key: told
             for key, told in provenance.agents(recording.directory).items()
