@@ -198,7 +198,8 @@ def test_a_score_does_not_depend_on_other_queries_or_tasks() -> None:
         np.testing.assert_allclose(router.predict_correctness(queries.take(np.array([i]))), p[[i]], rtol=1e-12)
     strange = tuple(Task(name=name, domain="ood", description=name * 9) for name in "xyz")
     beside = replace(queries, tasks=(*strange[:1], *queries.tasks, *strange[1:]), task=queries.task + 1)
-    np.testing.assert_array_equal(router.predict_correctness(beside), p)
+    # the last digit hangs on how a processor's library cuts a product of as many rows as there are tasks
+    np.testing.assert_allclose(router.predict_correctness(beside), p, rtol=1e-12)
     views = [replace(queries, tasks=tasks, task=0 * queries.task) for tasks in (strange, strange[:1])]
     together, alone = (fitted(suite).predict_correctness(view) for view in views)
     np.testing.assert_array_equal(together, alone)
