@@ -19,12 +19,14 @@ from rich.table import Column, Table
 
 from bench import provenance
 from bench.engines.base import Engine, Reply, Sampling
-from bench.engines.pool import ENGINES, Engines, Pool, PoolEntry, agent_entries, load_pool, open_engine
+from bench.engines.pool import ENGINES, Engines, Pool, PoolEntry, agent_entries, folder_of, load_pool, open_engine
 from bench.finish import Wanted, finish, standing
 from bench.items import VERIFY_PROMPT, Item, items
+from bench.known import Known
 from bench.raw import RawReplies, open_raw
 from routers.disrouter.agent import Agent
 from routers.disrouter.prompts import REJECTION, agent_prompt
+from routers.language_models import MODELS_VARIABLE
 from tasks import catalog, graded, storage
 from tasks.cli import Parser, console, run
 from tasks.errors import InputError, one_of
@@ -191,9 +193,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.plan:
         _plan(out, todo)
         return 0
-    with open_raw(args.out, settings(args, pool), args.extend) as recording:
+    extend = None if args.extend is None else storage.load(storage.located(args.extend))
+    with open_raw(args.out, settings(args, pool), extend) as recording:
         options = (args.stages, args.votes, args.samples, str(args.agents), args.models)
         wanted = Wanted(pool, asked, args.name or args.out.resolve().name, args.embeddings, options)
+        if recording.known is not None:  # before hours of asking, rather than after them
+            Known(recording.known, asked, [entry.model for entry in pool.entries])
         suite = standing(recording, wanted)
         if suite is None:
             with Bar() as bar, Engines(partial(_start, args), args.loaded) as engines:
@@ -208,7 +213,12 @@ def _start(args: Namespace, entry: PoolEntry) -> Engine:
     """Load a model; which one it is, and where and when it is asked, is written down before it says anything."""
     engine = open_engine(args.engine, entry, **engine_options(args))
     try:
-        provenance.model_sha256(args.out, entry, args.engine)
+        known = provenance.model_sha256(args.out, entry, args.engine)
+        if known is not None and args.engine != "openai" and folder_of(entry) is None:
+            raise InputError(
+                f"{entry.model} was asked from a folder that is not here, so its weights cannot be compared with those "
+                f"of the hub; put that folder under ${MODELS_VARIABLE}"
+            )
         provenance.remember_session(args.out)
     except InputError:
         engine.close()
@@ -254,7 +264,6 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
     )
     add(
         "--extend",
-        type=_suite,
         default=None,
         metavar="NAME|DIR",
         help="a recorded suite to go on from; what it holds is not asked again",
@@ -293,10 +302,6 @@ def _arguments(argv: Sequence[str] | None) -> Namespace:
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}, but must be at least 1")
     return args
-
-
-def _suite(name: str) -> Suite:
-    return storage.load(storage.located(name))
 
 
 def _sizes(limit: str) -> dict[Split, int]:

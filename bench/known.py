@@ -19,6 +19,7 @@ from bench.items import Item
 from routers.disrouter.agent import Agent
 from tasks import storage, tables
 from tasks.errors import InputError, examples
+from tasks.files import write_whole
 from tasks.scenarios import SCENARIOS
 from tasks.suite import Suite
 
@@ -45,17 +46,23 @@ def given(suite: Suite, stage: str) -> NDArray[np.bool_]:
 def begin(directory: Path, suite: Suite) -> None:
     """Let the recording in `directory` extend `suite`: keep a copy of it, of its sessions, and of its models' hashes.
 
-    Raises `InputError` where the recording extends another suite, or asked other weights than the suite's.
+    Raises `InputError` where the recording extends another suite or began without one, or asked other weights than the
+    suite's. The hash of the suite stands beside the copy, whose bytes hang on the version that writes them.
     """
-    copy = directory / FOLDER
+    copy, note = directory / FOLDER, directory / "extends.txt"
     if copy.is_dir():
-        there = storage.load(copy).sha256
+        there = note.read_text("utf-8").strip()
         if there != suite.sha256:
             raise InputError(
-                f"{directory} extends another suite (sha256 {str(there)[:12]}…, now {str(suite.sha256)[:12]}…); leave "
+                f"{directory} extends another suite (sha256 {there[:12]}…, now {str(suite.sha256)[:12]}…); leave "
                 "--extend out to go on, or record into another directory"
             )
         return
+    if any((directory / "raw").glob("*/*/*.jsonl")):
+        raise InputError(
+            f"{directory} has replies of its own already, which the suite may hold too; extend it in another directory"
+        )
+    write_whole(note, f"{suite.sha256}\n")
     made = provenance.Provenance.model_validate(suite.manifest.provenance)
     told: dict[str, dict[str, Any]] = {m.model: {"sha256": m.sha256} for m in suite.pool if m.sha256} | made.agents
     provenance.remember_models(directory, told)

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench import known
 from bench.engines.base import Reply
 from bench.engines.pool import DECISIVE
@@ -71,8 +73,12 @@ class RawReplies:
         """Return a model's greedy answers as text, by query id: those asked here, and those that a suite ships."""
         found: dict[str, str] = {}
         if self.known is not None and "answer" in self.known.outcomes:
-            said = self.known.outcomes["answer"][:, self.known.pool.index_of(model)]
-            found = {name: text for name, text in zip(self.known.queries["query_id"], said, strict=True) if text}
+            model_at = self.known.pool.index_of(model)
+            said, tokens = (self.known.outcomes[name][:, model_at] for name in ("answer", "completion_tokens"))
+            texts = np.where(np.isnan(tokens), "", said)  # a refused prompt has no answer
+            found = {
+                name: text for name, text in zip(self.known.queries["query_id"], texts, strict=True) if text is not None
+            }
         return found | {
             name: reply.texts[0] if reply.texts else "" for name, reply in self.done("answers", model).items()
         }
@@ -110,22 +116,29 @@ def open_raw(directory: Path, settings: Mapping[str, Any], extend: Suite | None 
     if directory.exists() and not path.is_file() and any(p.name != ".lock" for p in directory.iterdir()):
         raise InputError(f"{directory} holds something that is no recording; name another directory")
     with exclusive(directory, f"another collector is at work in {directory}; wait for it, or name another directory"):
+        if extend is not None:
+            what_to_do = "give the suite's settings, since replies made in two ways are never mixed"
+            _refuse_other_settings(f"suite {extend.manifest.name}", known.settings_of(extend), settings, what_to_do)
         if not path.is_file():
             write_whole(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
-        _refuse_other_settings(directory, read_settings(directory), settings)
+        _refuse_other_settings(str(directory), read_settings(directory), settings)
         if extend is not None:
-            _refuse_other_settings(Path(extend.manifest.name), known.settings_of(extend), settings)
             known.begin(directory, extend)
         yield RawReplies(directory)
 
 
-def _refuse_other_settings(what: Path, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _refuse_other_settings(
+    what: str,
+    begun: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    what_to_do: str = "keep it, or record into another directory",
+) -> None:
     begun, settings = _decisive(begun), _decisive(settings)
     for name in sorted(begun.keys() | settings.keys()):
         if begun.get(name) != settings.get(name):
             raise InputError(
                 f"{what} was begun with {name} = {json.dumps(begun.get(name))[:200]}, now it is "
-                f"{json.dumps(settings.get(name))[:200]}; keep it, or record into another directory"
+                f"{json.dumps(settings.get(name))[:200]}; {what_to_do}"
             )
 
 

@@ -117,7 +117,7 @@ def write_alphas(
     frame = frame.assign(suite=suite.manifest.name, outcomes=suite.manifest.kind)
     write_whole(directory / "alphas.csv", frame.to_csv(index=False, lineterminator="\n"))
     told = spread.assign(suite=suite.manifest.name, outcomes=suite.manifest.kind)
-    write_whole(directory / "spread.csv", told.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_whole(directory / "spread.csv", told.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
 
 
 def _json(content: Any) -> str:

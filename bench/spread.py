@@ -28,6 +28,7 @@ COLUMNS = (
     "covariance_every_call",
     "cost_variance_every_call",
 )
+_ENOUGH = 30  # clusters of a task
 Runs = Mapping[float, Sequence[Routed]]  # the seeds of one router, by alpha
 
 
@@ -36,12 +37,13 @@ def table(routed: Sequence[Routed], suite: Suite, config: RunConfig) -> pd.DataF
 
     One set for each split and each alpha that was run or stands beside those: there, a router whose decisions follow
     alpha but were not made for it decides as at the nearest (`decided`; the lower of two). Without the rows of a split
-    in which some task has a single cluster. Cost is that of the run, and that of every call.
+    in which some task has fewer than 30 clusters, too few for the normal distribution that the page takes. Cost is that
+    of the run, and that of every call.
     """
     found: list[dict[str, Any]] = []
     for split in config.splits:
         mine = [one for one in routed if one.split == split]
-        if mine and not len(clusters_of(suite, split).alone()):
+        if mine and clusters_of(suite, split).peers.min() >= _ENOUGH:
             found += _of_split(mine, suite, config, split)
     return pd.DataFrame(found, columns=["split", "alpha", "router", "other", "decided", *COLUMNS])
 

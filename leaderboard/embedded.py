@@ -97,13 +97,9 @@ def _spread(content: Mapping[str, Any]) -> Dict:
     found: Dict = {}
     for line in content["spread"]:
         at = found.setdefault(line["split"], {}).setdefault(line["alpha"], {"decided": {}, "own": {}, "pairs": []})
-        moments = [_significant(line[name]) for name in spread.COLUMNS]
+        moments = [float(f"{line[name]:.9g}") for name in spread.COLUMNS]  # they cancel: fewer digits would not do
         if isinstance(line["other"], str):
             at["pairs"].append([line["router"], line["other"], moments])
         else:
             at["decided"][line["router"]], at["own"][line["router"]] = line["decided"], moments
     return {split: [{"alpha": alpha, **told} for alpha, told in sorted(by.items())] for split, by in found.items()}
-
-
-def _significant(value: float) -> float:
-    return float(f"{value:.4g}")

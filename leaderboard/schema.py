@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -212,6 +213,9 @@ def _frame(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     lacking = [name for name in columns if name not in frame]
     if lacking and path.is_file():
         raise InputError(f"{path} lacks the column {lacking[0]}; run bench.run again, or remove the file")
+    for name in spread.COLUMNS:
+        if name in frame and not np.isfinite(pd.to_numeric(frame[name], errors="coerce")).all():
+            raise InputError(f"{path}: {name} holds something that is no number; run bench.run again")
     return [{str(key): value for key, value in record.items()} for record in frame.to_dict("records")]
 
 

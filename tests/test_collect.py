@@ -471,6 +471,15 @@ def test_some_models_of_a_pool_can_be_asked_alone(collector: Any) -> None:
         collector(*SMALL, "--models", "adder-6")
 
 
+def test_a_suite_that_would_lose_questions_is_refused_before_anything_is_asked(collector: Any, tmp_path: Path) -> None:
+    begun = collector(*SMALL, "--stages", "answers").directory / "suite"
+    more = ("--extend", str(begun), "--out", str(tmp_path / "more"))
+    assert collector(*SMALL, *more).engines
+    with pytest.raises(InputError, match="are not asked for; take the same --tasks"):
+        collector(*SMALL, "--limit", "test=10", "--extend", str(begun), "--out", str(tmp_path / "fewer"))
+    assert not (tmp_path / "fewer" / "raw").exists()
+
+
 def test_public_questions_keep_their_texts_to_themselves(tmp_path: Path) -> None:
     """Real questions of the paper's data sets: passages stay on one side, texts stay out of the suite."""
     folder = ROOT.parent / "shared" / "datasets"

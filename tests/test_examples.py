@@ -398,11 +398,14 @@ def test_right_samples_of_which_none_fits_are_told_of() -> None:
 
 
 def test_every_sampled_model_of_pocket_has_examples_that_read_as_recorded() -> None:
+    """The smallest is never right in eight of ten, which is told in one line, and left out where one says so."""
     pocket = storage.load(storage.SHIPPED / "pocket")
-    if pocket.replies is None:
-        pytest.skip("the suite pocket has no samples yet")
-    for model in sorted(set(pocket.replies["model"])):
-        made = build(pocket, model)
+    assert sorted(set(pocket.replies["model"])) == sorted(pocket.pool.names[:2])
+    with pytest.raises(InputError, match="performance_first has nothing for smollm2-135m to accept"):
+        build(pocket, "smollm2-135m")
+    for model, lacking in zip(pocket.pool.names[:2], (["performance_first/accept"], []), strict=True):
+        made = build(pocket, model, one_sided=60)
+        assert made.statistics["lacking"] == lacking
         assert len(set(made.table.groupby(["scenario", "action"]).size())) == 1
         lost = sum(n for reason, n in made.statistics["skipped"].items() if reason.startswith("sample"))
         assert lost <= 0.02 * made.statistics["made"]

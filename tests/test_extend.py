@@ -121,7 +121,7 @@ def test_what_cannot_be_extended_is_named(tmp_path: Path) -> None:
     imported = replace(begun, manifest=begun.manifest.model_copy(update={"kind": "imported"}))
     with pytest.raises(InputError, match="is imported, and not one of bench.collect"):
         record(tmp_path / "imported", ("votes",), extend=imported)
-    with pytest.raises(InputError, match="adders was begun with max_tokens = 64, now it is 32"):
+    with pytest.raises(InputError, match="suite adders was begun with max_tokens = 64, now it is 32; give the suite's"):
         record(tmp_path / "changed", ("votes",), extend=begun, args=Namespace(**vars(ARGS) | {"max_tokens": 32}))
     with pytest.raises(InputError, match=r"15 of 35 questions .* are not asked for; take the same --tasks"):
         record(tmp_path / "fewer", ("answers",), FEWER, begun)

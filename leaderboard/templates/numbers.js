@@ -65,7 +65,7 @@ function spreadAt(panel, alpha, charged) {
   const [c, v] = charged === "own" ? [1, 2] : [3, 4];
   const error = (moments) => Math.sqrt(Math.max(moments[0] - 2 * alpha * moments[c] + alpha * alpha * moments[v], 0));
   const pairs = new Map(near.pairs.map(([one, other, moments]) => [JSON.stringify([one, other].sort()), moments]));
-  const fits = (row) => row.name in near.own && (data.runs[panel.of].routers[row.name].exact || same(near.decided[row.name], row.decided));
+  const fits = (row) => Object.hasOwn(near.own, row.name) && (data.runs[panel.of].routers[row.name].exact || same(near.decided[row.name], row.decided));
   return {
     of: (row) => (fits(row) ? error(near.own[row.name]) : null),
     between: (one, other) => {
