@@ -132,3 +132,26 @@ def test_what_cannot_be_extended_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="extends another suite"):
         record(tmp_path / "more", ("answers",), extend=shipped(tmp_path / "more"))
     assert RawReplies(tmp_path / "more").done("answers", "adder-2") == {}
+
+
+def test_a_refused_suite_leaves_no_trace_and_replies_of_ones_own_are_not_counted_twice(tmp_path: Path) -> None:
+    record(tmp_path / "begun", ("answers", "votes"))
+    begun = shipped(tmp_path / "begun")
+    with pytest.raises(InputError, match="give the suite's settings"):
+        record(tmp_path / "more", ("answers",), extend=begun, args=Namespace(**vars(ARGS) | {"max_tokens": 32}))
+    assert len(record(tmp_path / "more", ("answers", "votes"), extend=begun)) == 0
+    record(tmp_path / "own", ("answers",))
+    with pytest.raises(InputError, match="has replies of its own already"):
+        record(tmp_path / "own", ("votes",), extend=begun)
+
+
+def test_a_prompt_that_was_refused_is_voted_on_as_an_empty_answer(tmp_path: Path) -> None:
+    record(tmp_path / "begun", ("answers",))
+    begun = shipped(tmp_path / "begun")
+    answers, tokens = begun.outcomes["answer"].copy(), begun.outcomes["completion_tokens"].copy()
+    answers[0, 0], tokens[0, 0], answers[1, 0] = None, np.nan, ""
+    damaged = replace(begun, outcomes=begun.outcomes | {"answer": answers, "completion_tokens": tokens})
+    with open_raw(tmp_path / "more", settings(ARGS, POOL), damaged) as recording:
+        found = recording.answers("adder-2")
+    assert [found[item.query_id] for item in ITEMS[:2]] == ["", ""]
+    assert len(found) == len(ITEMS)
