@@ -159,7 +159,8 @@ ANALYSES = (
         "awareness_noise",
         "Tables 2, 3 and 5",
         "Utility of the cascade by the noise with which its agents see how hard a query is for them. Marked are the "
-        "level of the paper's Table 5, and that of our own trained agents, which are real, on the suite pocket.",
+        "level of the paper's Table 5, and those of our own trained agents, which are real, on the suite pocket, where "
+        "the curve reaches them.",
         lambda study: awareness.awareness_noise(study.suite, measured=awareness.trained_levels()),
         charts.awareness_noise,
     ),

@@ -139,11 +139,27 @@ class Known:
         return found.iloc[order].reset_index(drop=True)
 
     def embeddings(self, stage_asked: NDArray[np.bool_]) -> dict[str, Array]:
-        """Return (n, d) embeddings by kind, NaN where they are to be made: of new items, and of answers asked now."""
+        """Return (n, d) embeddings by kind, NaN where they are to be made: of new items, and of answers asked now.
+
+        Raises `InputError` where answers that the suite holds can neither be read nor are embedded.
+        """
         rows, _ = self._cells
         found = {}
         for kind, vectors in self.suite.embeddings.items():
             label, _, model = kind.partition("/")
             new = (rows < 0) | (stage_asked[:, list(self.models).index(model)] if label == "answer" else False)
             found[kind] = np.where(new[:, None], np.array(np.nan, dtype=vectors.dtype), vectors[rows])
+        for model in self.models:
+            unread = self._unread(model)
+            if unread and f"answer/{model}" not in found:
+                raise InputError(
+                    f"{unread} answers of {model} are in the extended suite neither as text nor embedded; leave "
+                    "embeddings out with --no-embeddings"
+                )
         return found
+
+    def _unread(self, model: str) -> int:
+        """Return how many answers of a model the suite holds without their text; a refused prompt has none."""
+        mine = self.suite.pool.index_of(model)
+        said, tokens = (self.suite.outcomes[name][:, mine] for name in ("answer", "completion_tokens"))
+        return int((pd.isna(said) & ~np.isnan(tokens)).sum())

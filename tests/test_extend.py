@@ -155,3 +155,11 @@ def test_a_prompt_that_was_refused_is_voted_on_as_an_empty_answer(tmp_path: Path
         found = recording.answers("adder-2")
     assert [found[item.query_id] for item in ITEMS[:2]] == ["", ""]
     assert len(found) == len(ITEMS)
+
+
+def test_answers_that_nobody_can_read_are_not_embedded_as_nothing(tmp_path: Path) -> None:
+    record(tmp_path / "begun", ("answers",), SECRET)
+    with pytest.raises(
+        InputError, match="35 answers of adder-2 are in the extended suite neither as text nor embedded"
+    ):
+        record(tmp_path / "more", ("answers",), SECRET, shipped(tmp_path / "begun"), embed=True)
