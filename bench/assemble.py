@@ -293,17 +293,14 @@ def _decisions(models: Sequence[str], items: Sequence[Item], replies: Sequence[R
 
 
 def _added(
-    before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]], add: Callable[[Any, Any], Any] = add
+    before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]], plus: Callable[[Any, Any], Any] = add
 ) -> dict[str, dict[str, Any]]:
     """Return counts by stage and model, those of the extended suite and those made here."""
-    return {
-        stage: {
-            model: add(old, new) if old is not None and new is not None else new if old is None else old
-            for model in dict.fromkeys([*before.get(stage, {}), *now.get(stage, {})])
-            for old, new in [(before.get(stage, {}).get(model), now.get(stage, {}).get(model))]
-        }
-        for stage in dict.fromkeys([*now, *before])
-    }
+    found = {stage: dict(before.get(stage, {})) for stage in dict.fromkeys([*now, *before])}
+    for stage, of_stage in now.items():
+        for model, new in of_stage.items():
+            found[stage][model] = plus(found[stage][model], new) if model in found[stage] else new
+    return found
 
 
 def _summed(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
